@@ -1,0 +1,211 @@
+"""The compiled part: messaging, pending table, clocks. Every blocking call here releases the GIL,
+returns within 50 ms of a signal (raising what its handler raised), and takes seconds."""
+
+from collections.abc import Awaitable, Buffer, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal, final
+
+__version__: Final[str]
+
+# How a task stands or ended; `Tasks.status` gives one of these.
+PENDING: Final = 0
+OK: Final = 1
+ERROR: Final = 2
+PARTIAL: Final = 3
+CANCELLED: Final = 4
+LOST: Final = 5
+REFUSED: Final = 6
+
+# What an engine does with the parts of a task.
+APPLY: Final = 0
+CHUNK: Final = 1
+
+@final
+class Buffer_:  # exposed as `Buffer`
+    """Bytes owned by Rust; `memoryview(buffer)` is writable and costs no copy."""
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Tasks:
+    """Tasks of one submission, or of several joined: their states, stamps and results.
+
+    Indexes count from 0 in order of submission. Nothing here unpickles.
+    """
+    def __len__(self) -> int: ...
+    def pick(self, indexes: Sequence[int]) -> Tasks:
+        """The same tasks, only these, in this order (shared, not copied)."""
+    @staticmethod
+    def join(tasks: Sequence[Tasks]) -> Tasks: ...
+    def msg_ids(self) -> list[str]:
+        """``<32 hex digits of the session>_<number>`` for each task."""
+    # --- state, never blocks
+    def done_count(self) -> int: ...
+    def ready(self) -> bool: ...
+    def status(self, index: int) -> int: ...
+    def statuses(self) -> bytes:
+        """One byte for each task."""
+    def has_failed(self) -> bool:
+        """True as soon as one task ended otherwise than OK."""
+    def items(self) -> int:
+        """Items in all tasks together (a task that is no chunk counts as one)."""
+    def items_done(self) -> int:
+        """Items finished, also inside chunks that still run."""
+    def item_counts(self) -> list[int] | None:
+        """Items per task; None when every task is one item."""
+    def completion_order(self) -> list[int]:
+        """Indexes of the finished tasks, first finished first."""
+    # --- waiting; `timeout` in seconds, None for ever; False when it ran out
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until all are done."""
+    def wait_task(self, index: int, timeout: float | None = None) -> bool: ...
+    def wait_count(self, count: int, timeout: float | None = None) -> bool:
+        """Until at least `count` are done."""
+    def wait_failed(self, timeout: float | None = None) -> bool:
+        """Until all are done or one ended otherwise than OK."""
+    def notify(self, token: int, index: int | None = None, count: int | None = None) -> None:
+        """Put `token` into the client's `next_tokens` queue when all (or task `index`, or at
+        least `count`) are done; at once when that is so already."""
+    # --- outcome
+    def parts(self, index: int) -> list[bytes | Buffer_] | None:
+        """Parts of the outcome as said at the status; None while pending or once released.
+        The first part is bytes (or a Buffer if large), the others Buffers."""
+    def release(self) -> None:
+        """Forget the parts (not the records) of all finished tasks."""
+    def loss(self, index: int) -> dict[str, Any]:
+        """For LOST: engine, pid, host, cause, started, ran_for, output."""
+    def refusal(self, index: int) -> str:
+        """For REFUSED: why."""
+    def engine(self, index: int) -> int | None: ...
+    def engines(self) -> list[int | None]: ...
+    def output(self, index: int, stream: Literal[1, 2]) -> str:
+        """What the task wrote so far to stdout (1) or stderr (2)."""
+    def output_version(self) -> int:
+        """Grows whenever output of any task arrives."""
+    # --- stamps: aware datetimes in UTC, None when not yet
+    def stamps(self, index: int) -> tuple[datetime | None, datetime | None, datetime | None, datetime | None]:
+        """submitted, started, completed, received."""
+    def engine_session(self, index: int) -> str | None:
+        """32 hex digits naming the engine's process."""
+    # --- sums in seconds
+    def elapsed(self) -> float:
+        """Now, or the last `received` when all are done, minus the first `submitted`."""
+    def wall_time(self) -> float:
+        """Last received minus first submitted; only when all are done."""
+    def serial_time(self) -> float:
+        """Sum of completed minus started."""
+
+@final
+class Client:
+    """One session with a controller; its I/O runs in a thread that never takes the GIL."""
+    @staticmethod
+    def embed(directory: str | None = None) -> Client:
+        """A client with a controller of its own in this process."""
+    @staticmethod
+    def connect(directory: str, timeout: float = 10.0) -> Client:
+        """A client of the controller that runs in `directory`.
+        Raises ConnectionError naming the cause (nobody there, refused, wrong version)."""
+    session: str
+    directory: str
+    embedded: bool
+    controller_pid: int
+    closed: bool
+    # --- engines
+    def engines(self) -> list[tuple[int, str, int, str]]:
+        """id, session, pid, host of each engine, by id."""
+    def engine_ids(self) -> list[int]: ...
+    def engines_version(self) -> int:
+        """Grows with each change of the engines."""
+    def wait_engines(self, n: int, timeout: float | None = None) -> bool: ...
+    def wait_engines_change(self, version: int, timeout: float | None = None) -> bool:
+        """Until engines_version() differs from `version`."""
+    def wait_engines_async(self, n: int, timeout: float | None = None) -> Awaitable[bool]: ...
+    def spawn(self, argv: list[str], count: int, env: dict[str, str], log_directory: str) -> list[int]:
+        """Embedded only: start `count` engine processes and watch them; their pids."""
+    def spawned_failures(self) -> list[str]:
+        """Why spawned processes ended before they joined (cause and last output), if any did."""
+    # --- submission; all return at once unless the bytes in flight exceed the bound
+    def put_function(self, func: bytes, body: Buffer) -> None:
+        """Make the pickle `body` known under its 16-byte name."""
+    def forget_function(self, func: bytes) -> None: ...
+    def submit(
+        self,
+        func: bytes,
+        kind: int,
+        tasks: Sequence[bytes | Sequence[Buffer]],
+        targets: Sequence[int] | None = None,
+        items: Sequence[int] | None = None,
+        failed: dict[int, bytes] | None = None,
+    ) -> Tasks:
+        """Load-balanced: one task for each entry (its pickle, or pickle and buffers).
+        `items`: items in each task. `failed`: outcomes of tasks that could not be made, by
+        index: they end at once with ERROR and this pickle, and nothing of them is sent."""
+    def submit_direct(
+        self, func: bytes, kind: int, engines: Sequence[int], parts: Sequence[Buffer],
+    ) -> Tasks:
+        """The same parts on each of these engines, one task each."""
+    def submit_each(
+        self, func: bytes, kind: int, engines: Sequence[int], tasks: Sequence[bytes | Sequence[Buffer]],
+        items: Sequence[int] | None = None,
+        failed: dict[int, bytes] | None = None,
+    ) -> Tasks:
+        """Task i on engine i."""
+    def cancel(self, tasks: Tasks) -> None:
+        """Ask that the unfinished ones never start, or are interrupted."""
+    # --- tasks known here or elsewhere
+    def known(self, msg_id: str) -> Tasks | None:
+        """The task if this client still holds its record, as a set of one."""
+    def known_ids(self) -> list[str]: ...
+    def submitted_count(self) -> int:
+        """Tasks submitted so far; their numbers are 0 to this minus one."""
+    def outstanding(self) -> list[str]: ...
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Until nothing is outstanding."""
+    def watch(self, msg_ids: Sequence[str]) -> Tasks:
+        """Outcomes of tasks of any session, from the controller. Unknown ones end as REFUSED.
+        ValueError for something that is no msg_id."""
+    def purge_local(self, msg_ids: Sequence[str] | None) -> None:
+        """Drop the records of finished tasks; None for all."""
+    def request(self, kind: str, argument: Any = None, timeout: float | None = None) -> Any:
+        """'queue_status' -> (unassigned, [(engine, queue, tasks, completed)]), 'history' -> msg_ids,
+        'purge' (msg_ids or None), 'shutdown' (engine ids), 'signal' ((ids, number)), 'stop'.
+        Raises RuntimeError with the controller's reason, TimeoutError."""
+    def next_tokens(self, timeout: float | None = None) -> list[int]:
+        """Wait for tokens of `Tasks.notify`; empty when closed or timed out."""
+    def close(self, timeout: float = 1.0) -> None:
+        """Say goodbye; ends the engines of an embedded controller. Pending waits raise
+        ConnectionError. Idempotent."""
+
+@final
+class Engine:
+    """The engine's side, used by `oarlock.engine` only."""
+    @staticmethod
+    def connect(directory: str, timeout: float = 10.0) -> Engine: ...
+    id: int
+    def next(self) -> tuple[Any, ...] | None:
+        """The next thing to do: ``("func", func, body)``, ``("forget", func)``,
+        ``("task", func, kind, parts)``; None when the engine is to end. A task counts as
+        started when it is returned. KeyboardInterrupt is swallowed while idle."""
+    def done(self, status: int, parts: Sequence[Buffer]) -> None:
+        """The outcome of the task `next` gave: OK, ERROR, PARTIAL or CANCELLED."""
+    def write(self, stream: Literal[1, 2], text: str) -> bool:
+        """Output of the running task; False when none runs."""
+    def progress(self, items: int) -> None:
+        """Items of the running chunk that are done."""
+    def cancelled(self) -> bool:
+        """Whether the running task was asked to stop."""
+    def close(self) -> None:
+        """Flush what is queued and say goodbye."""
+
+def serve(
+    directory: str, argv: list[str], count: int, env: dict[str, str], log_directory: str
+) -> None:
+    """Run a controller in `directory` with `count` engines started as `argv` until it is stopped
+    by a client, SIGTERM or SIGINT. Raises OSError when one already runs there."""
+
+def run_code(code: Any, namespace: dict[str, Any]) -> Any:
+    """Run a code object in `namespace` without leaving `__builtins__` in it."""
+
+def make_function(code: Any, namespace: dict[str, Any], builtins: dict[str, Any], name: str, closure: Any) -> Any:
+    """A function whose globals are `namespace` and whose builtins are `builtins`; atomic under
+    the GIL, and `namespace` is left without a `__builtins__` key of ours."""

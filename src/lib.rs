@@ -1,0 +1,12 @@
+//! The compiled core of oarlock: interactive parallel computing for Python.
+//!
+//! The rooms, in the order the data flows:
+//!
+//! - [`wire`]: bytes and messages. Identities, limits, codec; no sockets, no clocks.
+//! - [`transport`]: the only sockets. Door, sessions, credit, chunks, heartbeats.
+//! - [`controller`]: who runs what, where, and what became of it: a pure reactor and its shell.
+//! - [`engine`]: runs one task at a time and reports.
+//! - [`client`]: what is pending and who waits for it.
+//! - `bindings`: the only room that knows Python.
+
+pub mod wire;

@@ -1,0 +1,45 @@
+//! Every number that a peer could otherwise choose for us.
+
+use std::time::Duration;
+
+/// Version of everything in `wire`; peers of another version are refused at the door.
+pub const PROTOCOL: u16 = 1;
+
+/// Bytes a peer may send before it is authenticated.
+pub const HELLO_MAX: usize = 4096;
+/// Time a peer has from its connection to the end of the handshake.
+pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+/// Peers that may be in the handshake at once; further ones wait in the kernel's backlog.
+pub const HELLO_CONCURRENT: usize = 64;
+
+/// What one packet carries inline: small parts share it, larger ones travel on the bulk lane.
+pub const INLINE_MAX: usize = 64 * 1024;
+/// A part at most this long is inlined even when its message goes in pieces.
+pub const INLINE_PART: usize = 4 * 1024;
+/// Size of one piece on the bulk lane.
+pub const CHUNK: usize = 64 * 1024;
+/// Messages in one packet.
+pub const PACKET_MESSAGES: usize = 512;
+/// Longest header or blob accepted from an authenticated peer, in bytes.
+pub const FRAME_MAX: usize = 8 * 1024 * 1024;
+/// Longest single part, whatever lane it uses, in bytes.
+pub const PART_MAX: u64 = 1 << 40;
+/// Parts of one message.
+pub const PARTS_MAX: usize = 1 << 20;
+
+/// Packets that may be on the way without an acknowledgement, far below the socket's own queue.
+pub const PACKET_CREDIT: u64 = 1024;
+/// Chunks that may be on the way without an acknowledgement (4 MiB).
+pub const CHUNK_CREDIT: u64 = 64;
+
+/// A sign of life is sent when nothing else was for this long.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A peer silent for this long is lost.
+pub const SILENCE: Duration = Duration::from_secs(10);
+/// Time a closing session waits for the goodbye of its peer.
+pub const GOODBYE: Duration = Duration::from_millis(500);
+/// Time a send may stay pending; longer means the credit is broken, so the session is closed.
+pub const SEND_STALL: Duration = Duration::from_millis(100);
+
+/// Captured output of one task and stream, in bytes; what comes after is counted, not kept.
+pub const OUTPUT_MAX: usize = 1024 * 1024;

@@ -1,0 +1,373 @@
+//! What the roles say to each other: one enum per direction, no behaviour.
+//!
+//! A message is a small head, which is encoded, and parts, which are opaque bytes (pickles and
+//! buffers) that are never copied into the head. Which part means what is said at each variant.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::ids::{ClientId, EngineId, FuncId, SessionId, TaskId};
+
+/// Opaque bytes: first a pickle, then the buffers it refers to.
+pub type Parts = SmallVec<[Bytes; 1]>;
+
+/// Nanoseconds since 1970 (UTC) by the clock of the process that took the stamp.
+pub type Stamp = i64;
+
+/// A head and the parts that belong to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message<H> {
+    /// What is said.
+    pub head: H,
+    /// The bytes it is said about.
+    pub parts: Parts,
+}
+
+impl<H> Message<H> {
+    /// A message without parts.
+    pub fn bare(head: H) -> Self {
+        Self { head, parts: Parts::new() }
+    }
+}
+
+/// How a head behaves on the way.
+pub trait Head: Serialize + for<'de> Deserialize<'de> + Send + 'static {
+    /// Whether the message must not overtake others that are in order.
+    fn in_order(&self) -> bool;
+}
+
+/// Where a task may run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// On any engine.
+    Any,
+    /// On any of these.
+    Among(Vec<EngineId>),
+}
+
+/// What an engine does with the parts of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// One call: the first part is the pickle of `(args, kwargs)`.
+    Apply,
+    /// One call per item: the first part is the pickle of a list of argument tuples.
+    Chunk,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// A value: the first part is its pickle.
+    Ok,
+    /// An exception: the first part is the pickle of its description.
+    Error,
+    /// A chunk of which some items raised: as `Ok`, with descriptions in their places.
+    Partial,
+    /// Cancelled before it ended; no parts.
+    Cancelled,
+    /// Its engine ended; the first part is a [`Loss`] as msgpack.
+    Lost,
+    /// Never given to an engine; the first part is the reason as UTF-8 text.
+    Refused,
+}
+
+/// Why and how a task was lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The engine that held the task.
+    pub engine: u32,
+    /// Its process.
+    pub pid: u32,
+    /// Its host.
+    pub host: String,
+    /// For instance `killed by SIGKILL`, `exit code 3`, `no sign of life for 10 s`.
+    pub cause: String,
+    /// Whether the task had been started.
+    pub started: bool,
+    /// Seconds it had been running.
+    pub ran_for: f64,
+    /// The end of what the engine wrote to its log.
+    pub output: String,
+}
+
+/// One engine as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineInfo {
+    /// Its number.
+    pub id: EngineId,
+    /// Its process's session.
+    pub session: SessionId,
+    /// Its process.
+    pub pid: u32,
+    /// Its host.
+    pub host: String,
+}
+
+/// From a client to the controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromClient {
+    /// A function that later tasks name; one part, its pickle.
+    Func(FuncId),
+    /// No later task will name this function.
+    Forget(FuncId),
+    /// Load-balanced tasks with consecutive numbers.
+    Submit {
+        /// Number of the first task.
+        first: u64,
+        /// The function of all of them.
+        func: FuncId,
+        /// What each task's parts are.
+        kind: Kind,
+        /// Where they may run.
+        target: Target,
+        /// How many of the parts belong to each task, in order.
+        counts: Vec<u32>,
+    },
+    /// One task on each of these engines, numbered in their order; the parts belong to each.
+    Direct {
+        /// Number of the first task.
+        first: u64,
+        /// The function of all of them.
+        func: FuncId,
+        /// What each task's parts are.
+        kind: Kind,
+        /// The engines, in order.
+        engines: Vec<EngineId>,
+    },
+    /// The client no longer wants these tasks of its own.
+    Cancel(Vec<u64>),
+    /// Tell the outcome of these tasks of any session as if they were tasks `first..` of mine.
+    Watch {
+        /// Number under which the first outcome is to be told.
+        first: u64,
+        /// Session and number of each task.
+        tasks: Vec<(SessionId, u64)>,
+    },
+    /// A question that [`ToClient::Reply`] answers under the same number.
+    Request {
+        /// Number of the question.
+        id: u64,
+        /// The question.
+        body: Request,
+    },
+}
+
+/// A question of a client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Per engine: direct tasks waiting, load-balanced tasks assigned, tasks completed.
+    QueueStatus,
+    /// Numbers of all tasks the controller still knows, by session, in order of submission.
+    History,
+    /// Forget the kept outcomes of these tasks; `None` for all.
+    Purge(Option<Vec<(SessionId, u64)>>),
+    /// End the process of these engines.
+    Shutdown(Vec<EngineId>),
+    /// Send this signal to the processes of these engines.
+    Signal(Vec<EngineId>, i32),
+    /// End the controller and everything it started.
+    Stop,
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done, nothing to tell.
+    Done,
+    /// Tasks waiting for an engine, then per engine `(id, queue, tasks, completed)`.
+    QueueStatus(u64, Vec<(EngineId, u64, u64, u64)>),
+    /// Session and number of each task.
+    History(Vec<(SessionId, u64)>),
+    /// Not done, and why.
+    Refused(String),
+}
+
+/// From the controller to a client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToClient {
+    /// All engines there are now; sent at the start and after each change.
+    Engines(Vec<EngineInfo>),
+    /// A task was started and still runs.
+    Started {
+        /// The task.
+        seq: u64,
+        /// Where.
+        engine: EngineId,
+        /// When, by the engine's clock.
+        at: Stamp,
+    },
+    /// So many items of a running chunk are done.
+    Progress {
+        /// The task.
+        seq: u64,
+        /// Items done.
+        done: u32,
+    },
+    /// Text a task wrote; one part, UTF-8.
+    Output {
+        /// The task.
+        seq: u64,
+        /// 1 for stdout, 2 for stderr.
+        stream: u8,
+    },
+    /// A task ended; parts by [`Status`].
+    Result {
+        /// The task.
+        seq: u64,
+        /// How.
+        status: Status,
+        /// Where it ran, if it was given to an engine.
+        engine: Option<EngineId>,
+        /// When it was submitted, for watched tasks of other sessions.
+        submitted: Option<Stamp>,
+        /// When it began and ended, by the engine's clock; 0 if it never began.
+        started: Stamp,
+        /// See `started`.
+        completed: Stamp,
+    },
+    /// The answer to a request.
+    Reply {
+        /// Number of the question.
+        id: u64,
+        /// The answer.
+        body: Reply,
+    },
+}
+
+/// From the controller to an engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToEngine {
+    /// A function that later tasks name; one part, its pickle.
+    Func(FuncId),
+    /// No later task names this function.
+    Forget(FuncId),
+    /// Something to run after what was sent before.
+    Task {
+        /// The task.
+        id: TaskId,
+        /// Its function.
+        func: FuncId,
+        /// What its parts are.
+        kind: Kind,
+    },
+    /// Give back those of these tasks that have not been started.
+    Recall(Vec<TaskId>),
+    /// Do not start these tasks, interrupt the one that runs.
+    Cancel(Vec<TaskId>),
+    /// End the process when the running task is done; send nothing more.
+    Shutdown,
+}
+
+/// From an engine to the controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromEngine {
+    /// A task was started and still runs.
+    Started {
+        /// The task.
+        id: TaskId,
+        /// When.
+        at: Stamp,
+    },
+    /// So many items of a running chunk are done.
+    Progress {
+        /// The task.
+        id: TaskId,
+        /// Items done.
+        done: u32,
+    },
+    /// Text a task wrote; one part, UTF-8.
+    Output {
+        /// The task.
+        id: TaskId,
+        /// 1 for stdout, 2 for stderr.
+        stream: u8,
+    },
+    /// A task ended; parts by [`Status`] (`Ok`, `Error`, `Partial` or `Cancelled`).
+    Result {
+        /// The task.
+        id: TaskId,
+        /// How.
+        status: Status,
+        /// When it began; 0 if it never did.
+        started: Stamp,
+        /// When it ended.
+        completed: Stamp,
+    },
+    /// Recalled tasks that were not started and never will be here.
+    Returned(Vec<TaskId>),
+}
+
+impl Head for FromClient {
+    fn in_order(&self) -> bool {
+        true
+    }
+}
+
+impl Head for ToClient {
+    fn in_order(&self) -> bool {
+        false
+    }
+}
+
+impl Head for ToEngine {
+    fn in_order(&self) -> bool {
+        matches!(self, Self::Func(_) | Self::Forget(_) | Self::Task { .. } | Self::Shutdown)
+    }
+}
+
+impl Head for FromEngine {
+    fn in_order(&self) -> bool {
+        false
+    }
+}
+
+/// What a peer says first, over the door, before anything else of it is read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The cluster's secret.
+    #[serde(with = "serde_bytes")]
+    pub token: Vec<u8>,
+    /// What it wants to be.
+    pub role: Role,
+    /// Its session.
+    pub session: SessionId,
+    /// Its process.
+    pub pid: u32,
+    /// Its host.
+    pub host: String,
+    /// `major.minor` of its Python, empty if it has none.
+    pub python: String,
+}
+
+/// What a peer is to the controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// It submits tasks.
+    Client,
+    /// It runs them.
+    Engine,
+}
+
+/// The controller's answer to a [`Hello`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Welcome {
+    /// Come in.
+    Accepted {
+        /// File names, in the cluster's directory, of the sockets made for this session.
+        ctl: String,
+        /// See `ctl`.
+        bulk: String,
+        /// The number given: an engine's or a client's.
+        number: u32,
+        /// The controller's own session.
+        controller: SessionId,
+        /// The controller's process.
+        pid: u32,
+    },
+    /// Stay out, and why; asking again is useless.
+    Refused(String),
+}
+
+/// The client of an embedded controller.
+pub const EMBEDDED: ClientId = ClientId(0);

@@ -1,0 +1,16 @@
+//! Bytes and messages.
+//!
+//! Knows: identities, messages, limits, and how a message becomes frames.
+//! Never knows: sockets, clocks, what a task is for, Python.
+//! Who talks to it: every other room.
+
+pub mod codec;
+pub mod ids;
+pub mod limits;
+pub mod message;
+
+pub use ids::{ClientId, EngineId, FuncId, SessionId, TaskId};
+pub use message::{
+    EngineInfo, FromClient, FromEngine, Head, Hello, Kind, Loss, Message, Parts, Reply, Request,
+    Role, Stamp, Status, Target, ToClient, ToEngine, Welcome,
+};

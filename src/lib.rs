@@ -9,4 +9,10 @@
 //! - [`client`]: what is pending and who waits for it.
 //! - `bindings`: the only room that knows Python.
 
+#[cfg(feature = "python")]
+mod bindings;
+pub mod client;
+pub mod controller;
+pub mod engine;
+pub mod transport;
 pub mod wire;

@@ -11,6 +11,8 @@ pub const HELLO_MAX: usize = 4096;
 pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 /// Peers that may be in the handshake at once; further ones wait in the kernel's backlog.
 pub const HELLO_CONCURRENT: usize = 64;
+/// Longest path of a socket; the kernel's own limit is 108 bytes, with the final zero.
+pub const SOCKET_PATH_MAX: usize = 100;
 
 /// What one packet carries inline: small parts share it, larger ones travel on the bulk lane.
 pub const INLINE_MAX: usize = 64 * 1024;
@@ -26,6 +28,12 @@ pub const FRAME_MAX: usize = 8 * 1024 * 1024;
 pub const PART_MAX: u64 = 1 << 40;
 /// Parts of one message.
 pub const PARTS_MAX: usize = 1 << 20;
+/// Short parts that follow each other on the bulk lane share one stream of at most this length.
+pub const RUN_MAX: u64 = 1024 * 1024;
+/// Bytes of messages held back until their parts are there; beyond it the ctl lane is not read.
+pub const HELD_MAX: usize = 64 * 1024 * 1024;
+/// Reserved for a stream before its bytes are there; longer ones grow by doubling.
+pub const RESERVE_MAX: usize = 64 * 1024 * 1024;
 
 /// Packets that may be on the way without an acknowledgement, far below the socket's own queue.
 pub const PACKET_CREDIT: u64 = 1024;
@@ -34,6 +42,8 @@ pub const CHUNK_CREDIT: u64 = 64;
 
 /// A sign of life is sent when nothing else was for this long.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Signs of life sent to a peer that gives none itself; further ones would only fill its queue.
+pub const BEATS_UNHEARD: u32 = 60;
 /// A peer silent for this long is lost.
 pub const SILENCE: Duration = Duration::from_secs(10);
 /// Time a closing session waits for the goodbye of its peer.

@@ -73,7 +73,7 @@ pub enum Status {
 }
 
 /// Why and how a task was lost.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
     /// The engine that held the task.
     pub engine: u32,

@@ -1,0 +1,79 @@
+# Everything a person or a machine does here. A fresh machine needs a Rust toolchain, CPython 3.11
+# or later with venv and pip, make and bash; all else goes into .venv.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+# Arguments for pytest, e.g. make test-python ARGS='-k map'.
+ARGS ?=
+
+RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find src -name '*.rs' 2>/dev/null)
+
+.PHONY: help setup build develop demo test test-rust test-python lint fmt types bench bench-quick clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: develop  ## build everything and run the main job on an embedded cluster
+	$(BIN)/python examples/tour.py
+
+test: lint types test-rust test-python  ## pass all checks and all tests
+
+setup: $(STAMPS)/setup  ## make the virtual environment
+
+$(STAMPS)/setup: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "oarlock needs CPython 3.11 or later; $(PYTHON) is $$($(PYTHON) --version)." \
+		          "Say which: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python scripts/requirements.py test lint > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+develop: $(STAMPS)/develop  ## build the extension in release mode into the virtual environment
+
+$(STAMPS)/develop: $(STAMPS)/setup $(RUST_SOURCES)
+	source $(BIN)/activate && maturin develop --release --quiet
+	@touch $@
+
+build: $(STAMPS)/setup  ## build the wheel into dist/
+	source $(BIN)/activate && maturin build --release --out dist
+
+test-rust:  ## test the Rust core; needs no Python
+	cargo test --no-default-features --quiet
+
+test-python: develop  ## test the package on real processes; ARGS goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMPS)/setup  ## check format and style, Rust and Python
+	@scripts/cargo-if-present fmt --check
+	@scripts/cargo-if-present clippy --quiet --no-default-features --all-targets -- -D warnings
+	@scripts/cargo-if-present clippy --quiet -- -D warnings
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+
+types: develop  ## check types, and the stubs against the compiled module
+	$(BIN)/mypy
+	$(BIN)/stubtest oarlock._oarlock --mypy-config-file pyproject.toml
+
+fmt: $(STAMPS)/setup  ## put the sources into format
+	@scripts/cargo-if-present fmt
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --quiet --fix .
+
+bench: develop  ## compare with other tools that are installed
+	$(BIN)/python -m benchmarks
+
+bench-quick: develop  ## the same in a minute
+	$(BIN)/python -m benchmarks --quick
+
+clean:  ## remove everything that was built
+	rm -rf $(VENV) target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find python tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	rm -f python/oarlock/_oarlock*.so

@@ -1,0 +1,233 @@
+"""What a result knows of its tasks: outcomes, records, times, progress, output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ALL_COMPLETED
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+
+from oarlock import error
+
+from ._future import STATE, LazyFuture, seconds
+from ._outcomes import PENDING, Cells, Failed, Outcomes, Partial, failures
+from .metadata import KEYS, STATUS, Metadata
+
+_UNSET: Any = object()
+
+
+class Recorded(LazyFuture):
+    """The side of a result that says what its tasks gave and how they fared."""
+
+    _single_result: bool
+    _label: str | None
+
+    _decode: Callable[[Sequence[Any]], Any] | None = None
+    _on_value: Callable[[Any], Any] | None = None
+    _value: Any = None
+    _failure: Any = _UNSET
+
+    # --- outcomes
+
+    def _read(self) -> Cells:
+        cells: Cells | None = self.__dict__.get("_cells")
+        if cells is None:
+            made = Outcomes(self._client._core, self._tasks, self._decode, self._on_value)
+            cells = self.__dict__.setdefault("_cells", made)  # the same one for all threads
+        return cells
+
+    def _all_cells(self) -> list[Any]:
+        return self._read().read(range(len(self._tasks)))
+
+    def _cell(self, index: int) -> Any:
+        """The outcome of one task, which must be there."""
+        self._enter()
+        if self._tasks.status(index) == PENDING:
+            raise error.TimeoutError(
+                f"{self!r}: task {index} is not done\n\nhint: wait() first, or iterate"
+            )
+        return self._read().read((index,))[0]
+
+    def _error_of(self, index: int) -> BaseException | None:
+        found = failures(self._cell(index))
+        return found[0] if found else None
+
+    def _verdict(self) -> Exception | None:
+        """Make the value, or the exception that stands in its place, the same one at each call."""
+        if self._failure is _UNSET:
+            cells = self._all_cells()
+            bad = [cell for cell in cells if type(cell) in (Failed, Partial)]
+            if not bad:
+                failure = None
+                self.__dict__.setdefault("_value", self._assemble(cells, False))
+            else:
+                found = [each for cell in bad for each in failures(cell)]
+                alone = self._single_result and len(found) == 1
+                failure = found[0] if alone else error.compose(self._fname, found)
+            self.__dict__.setdefault("_failure", failure)
+        failure: Exception | None = self._failure
+        return failure
+
+    def _assemble(self, cells: list[Any], keep: bool) -> Any:
+        """The value, exceptions included; `keep` says that there may be some."""
+        raise NotImplementedError
+
+    # --- records and times
+
+    @property
+    def msg_ids(self) -> list[str]:
+        """The ids of the tasks; also of a single result it is a list."""
+        return self._tasks.msg_ids()
+
+    @property
+    def owner(self) -> bool:
+        """True: the value is kept here, and the client need not keep it."""
+        return True
+
+    @property
+    def metadata(self) -> Any:
+        """The record of a single result's task, otherwise a list of records; live while tasks run."""
+        records = self.__dict__.get("_records")
+        if records is None:
+            made = [
+                Metadata(self._tasks, i, self._label, self._error_of)
+                for i in range(len(self._tasks))
+            ]
+            records = self.__dict__.setdefault("_records", made)
+        return records[0] if self._single_result else records
+
+    def _column(self, key: str) -> Any:
+        """One entry of metadata, for a list result that of each task."""
+        if key not in KEYS:
+            raise KeyError(key)
+        if self._single_result:
+            return self.metadata[key]
+        if "_records" not in self.__dict__:  # these have a short way for all tasks together
+            if key == "engine_id":
+                return self._tasks.engines()
+            if key == "msg_id":
+                return self._tasks.msg_ids()
+            if key == "status":
+                return [STATUS[status] for status in self._tasks.statuses()]
+        return [record[key] for record in self.metadata]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in STATE:
+            self._wake_up()
+            return self.__dict__[name]
+        if name in KEYS:
+            return self._column(name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *KEYS]
+
+    @property
+    def progress(self) -> int:
+        """How many of ``len(self)`` are done."""
+        return self._tasks.done_count()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first submission, up to now or to the arrival of the last outcome."""
+        return self._tasks.elapsed()
+
+    @property
+    def serial_time(self) -> float:
+        """Seconds the engines computed, all tasks together.
+
+        Raises:
+            TimeoutError: before the end.
+        """
+        self._require_ready("serial_time")
+        return self._tasks.serial_time()
+
+    @property
+    def wall_time(self) -> float:
+        """Seconds from the first submission to the arrival of the last outcome.
+
+        Arrivals are stamped when they happen, whatever this program was doing.
+
+        Raises:
+            TimeoutError: before the end.
+        """
+        self._require_ready("wall_time")
+        return self._tasks.wall_time()
+
+    def _require_ready(self, what: str) -> None:
+        if not self._tasks.ready():
+            raise error.TimeoutError(
+                f"{what} of {self!r} is not known before the end\n\nhint: `elapsed` is"
+            )
+
+    def timedelta(
+        self,
+        start: Any,
+        end: Any,
+        start_key: Callable[..., Any] = min,
+        end_key: Callable[..., Any] = max,
+    ) -> float:
+        """Give the seconds between two stamps.
+
+        Args:
+            start: a datetime, or several.
+            end: a datetime, or several.
+            start_key: picks one of several.
+            end_key: picks one of several.
+
+        Example:
+            >>> result.timedelta(result.submitted, result.started)  # doctest: +SKIP
+        """
+        first: datetime = start if isinstance(start, datetime) else start_key(start)
+        last: datetime = end if isinstance(end, datetime) else end_key(end)
+        return (last - first).total_seconds()
+
+    # --- showing
+
+    def wait_interactive(
+        self,
+        interval: float = 0.1,
+        timeout: float | None = -1,
+        widget: bool | None = None,
+        return_when: str = ALL_COMPLETED,
+    ) -> None:
+        """Wait with a progress bar; returns when done or when the time is over.
+
+        Args:
+            interval: seconds between updates.
+            timeout: seconds; None or negative for ever.
+            widget: a bar of the notebook; None to find out.
+            return_when: a constant of `concurrent.futures`.
+
+        Raises:
+            ValueError: for another `return_when`.
+        """
+        from .show.progress import follow
+
+        self._enter()
+        self._blocked(follow, self, interval, seconds(timeout), widget, return_when)
+
+    def stream_output(self) -> AbstractContextManager[None]:
+        """Echo the output of the tasks here while the block runs, what is there already first."""
+        from .show.output import Stream
+
+        return Stream(self)
+
+    def display_outputs(self, groupby: str = "type", result_only: bool = False) -> None:
+        """Show what the tasks wrote.
+
+        Args:
+            groupby: ``type`` (all stdout, then all stderr), ``engine``, or ``order``.
+            result_only: only results of executed code, no output.
+
+        Raises:
+            ValueError: for another `groupby`.
+            TimeoutError: before the end.
+        """
+        from .show.output import display
+
+        if groupby not in ("type", "engine", "order"):
+            raise ValueError(f"groupby is 'type', 'engine' or 'order', not {groupby!r}")
+        self._require_ready("the output")
+        display(self, groupby, result_only)

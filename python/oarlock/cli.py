@@ -1,0 +1,177 @@
+"""The command line: ``oarlock start``, ``oarlock stop``, ``oarlock status``.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 10 `start` found it running, 11 `stop` found nothing.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from oarlock import error
+from oarlock.cluster import launch, registry
+
+_NOTHING_FOUND = 11
+_START_TIMEOUT = 60.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; None takes them from ``sys.argv``.
+
+    Returns:
+        The exit code.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except registry.ClusterRunningError as failure:
+        from oarlock.cluster.standalone import ALREADY_RUNS
+
+        return _fail(failure, ALREADY_RUNS)
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, ValueError, RuntimeError, error.OarlockError) as failure:
+        return _fail(failure, 1)
+
+
+def _start(options: argparse.Namespace) -> int:
+    from oarlock.cluster import standalone
+
+    n = launch.engine_count(options.n)
+    if options.daemonize:
+        record = standalone.detach(options.cluster_id, n, _START_TIMEOUT)
+        _describe(record, foreground=False)
+    else:
+        standalone.serve(options.cluster_id, n, _describe, options.log_file)
+        print("stopped", flush=True)
+    return 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    from oarlock.cluster import standalone
+
+    running = {record.cluster_id: record for record in registry.list_clusters()}
+    wanted = list(running) if options.all else options.cluster_id or ["default"]
+    if options.all:
+        wanted = [name for name in wanted if not running[name].embedded]
+    for name in wanted:
+        if name not in running:
+            others = ", ".join(running) or "none"
+            print(f"no cluster {name!r} runs here (running: {others})", file=sys.stderr)
+    found = [running[name] for name in wanted if name in running]
+    code = 0 if found and len(found) == len(wanted) else _NOTHING_FOUND
+    if options.all and not found:
+        print("no cluster runs here that could be stopped", file=sys.stderr)
+    for record in found:
+        if standalone.stop(record):
+            print(f"cluster {record.cluster_id!r} (process {record.pid}) is stopped", flush=True)
+        else:
+            print(
+                f"cluster {record.cluster_id!r}: process {record.pid} did not end, even killed",
+                file=sys.stderr,
+            )
+            code = 1
+    return code
+
+
+def _status(options: argparse.Namespace) -> int:
+    from oarlock.cluster import standalone
+
+    rows = [
+        {
+            "cluster_id": record.cluster_id,
+            "pid": record.pid,
+            "engines": standalone.count_engines(record),
+            "engines_asked_for": record.engines,
+            "embedded": record.embedded,
+            "directory": record.directory,
+        }
+        for record in registry.list_clusters()
+    ]
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    if not rows:
+        print("no cluster runs; start one with `oarlock start -n 4`")
+        return 0
+    line = "{:<24} {:>8} {:>14}  {}"
+    print(line.format("CLUSTER ID", "PID", "ENGINES", "DIRECTORY"))
+    for row in rows:
+        engines = "does not answer" if row["engines"] is None else row["engines"]
+        print(line.format(row["cluster_id"], row["pid"], engines, row["directory"]))
+    return 0
+
+
+def _describe(record: registry.ClusterRecord, *, foreground: bool = True) -> None:
+    """Say once where a cluster is, how to use it and how to end it."""
+    named = record.cluster_id != "default"
+    connect = f"oarlock.Client(cluster_id={record.cluster_id!r})" if named else "oarlock.Client()"
+    end = f"oarlock stop {record.cluster_id}" if named else "oarlock stop"
+    engines = "1 engine" if record.engines == 1 else f"{record.engines} engines"
+    print(
+        f"cluster {record.cluster_id!r} runs with {engines} (process {record.pid})\n"
+        f"  directory  {record.directory}\n"
+        f"  logs       {record.log_directory}\n"
+        f"  connect    {connect}\n"
+        f"  stop       {'Ctrl-C here, or ' if foreground else ''}{end}",
+        flush=True,
+    )
+
+
+def _fail(failure: Exception, code: int) -> int:
+    print(f"oarlock: {failure}", file=sys.stderr)
+    return code
+
+
+def _count(text: str) -> int:
+    try:
+        return launch.engine_count(int(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of engines") from None
+
+
+def _version() -> str:
+    from oarlock import _oarlock
+
+    return f"oarlock {_oarlock.__version__}"
+
+
+class _Version(argparse.Action):
+    """Print the version, and load the compiled part only for that."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(_version())
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="oarlock", description="Interactive parallel computing for Python."
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    start = commands.add_parser("start", help="start a cluster on this host")
+    start.add_argument("-n", type=_count, help="how many engines (default: one per CPU)")
+    start.add_argument("--cluster-id", default="", metavar="ID", help="a name for the cluster")
+    start.add_argument("--daemonize", action="store_true", help="return when the engines are ready")
+    start.add_argument("--log-file", help=argparse.SUPPRESS)
+    start.set_defaults(run=_start)
+
+    stop = commands.add_parser("stop", help="stop a cluster and wait until it is gone")
+    stop.add_argument(
+        "cluster_id", nargs="*", metavar="ID", help="which (default: the one without a name)"
+    )
+    stop.add_argument("--all", action="store_true", help="all that were started by `oarlock start`")
+    stop.set_defaults(run=_stop)
+
+    status = commands.add_parser("status", help="show the clusters that run on this host")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(run=_status)
+    return parser

@@ -1,0 +1,334 @@
+"""`Cluster`: engines on this host under a controller inside this process.
+
+Ownership: a `Cluster` owns the core session that embeds its controller, and the directory of its
+sockets. Its client refers to the cluster, never the other way round (only weakly), so that the
+cluster lives as long as anybody can use it and ends when nobody can, at the latest with the
+process. `Ending` is the one place that ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import weakref
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from oarlock import _oarlock
+
+from . import launch, places, registry
+from ._ending import Ending
+from ._engineset import EngineSet
+from ._readiness import wait_ready
+from ._twins import call, twin
+
+if TYPE_CHECKING:
+    from oarlock.client import Client
+
+
+class Cluster:
+    """Engines on this host, with the controller embedded in this process.
+
+    As a context manager it starts everything, waits until the engines are ready, yields a
+    connected `oarlock.Client` and leaves nothing behind. Every coroutine method has a blocking
+    twin with the suffix ``_sync``, which also works while an event loop runs.
+
+    Args:
+        n: How many engines; None is one per CPU this process may use.
+        cluster_id: A name under which other processes of this user find the cluster, with
+            ``oarlock.Client(cluster_id=...)``; empty for one that only this process knows.
+        env: Environment variables for the engines, added to this process's own.
+        directory: Where to make the private directory of the sockets, which is removed at the
+            end; by default the user's runtime directory or the temporary one.
+        engine_timeout: Seconds the engines may take to become ready.
+        shutdown_atexit: Whether to say goodbye when the interpreter exits. The engines end with
+            this process in any case.
+
+    Raises:
+        ValueError: `n` is negative, or `cluster_id` cannot be the name of a directory.
+
+    Example:
+        >>> import oarlock
+        >>> with oarlock.Cluster(n=2) as rc:
+        ...     rc[:].map_sync(abs, [-1, -2])
+        [1, 2]
+    """
+
+    def __init__(
+        self,
+        *,
+        n: int | None = None,
+        cluster_id: str = "",
+        env: Mapping[str, str] | None = None,
+        directory: str | os.PathLike[str] | None = None,
+        engine_timeout: float = 60.0,
+        shutdown_atexit: bool = True,
+    ) -> None:
+        launch.engine_count(n)
+        if cluster_id:
+            places.name_of(cluster_id)
+        if cluster_id and directory is not None:
+            raise ValueError(
+                "a cluster with a cluster_id lives where others look for it; give no directory"
+            )
+        self.n = n
+        self.cluster_id = cluster_id
+        self.env = dict(env or {})
+        self.engine_timeout = engine_timeout
+        self.shutdown_atexit = shutdown_atexit
+        self._directory = None if directory is None else Path(directory).absolute()
+        self._core: _oarlock.Client | None = None
+        self._end: weakref.finalize[..., Cluster] | None = None
+        self._client: weakref.ref[Client] | None = None
+        self._engines: dict[str, EngineSet] = {}
+
+    # --- what there is
+
+    @property
+    def controller(self) -> _oarlock.Client | None:
+        """The session that embeds the controller; None when it does not run."""
+        return self._core if self._core is not None and not self._core.closed else None
+
+    @property
+    def directory(self) -> str | None:
+        """Where the sockets and logs are; None when it does not run."""
+        core = self.controller
+        return None if core is None else os.fspath(core.directory)
+
+    @property
+    def engines(self) -> dict[str, EngineSet]:
+        """The sets of engines that were started, by set id."""
+        return dict(self._engines)
+
+    @property
+    def engine_set(self) -> EngineSet | None:
+        """The set that was started first, if any."""
+        return next(iter(self._engines.values()), None)
+
+    def __repr__(self) -> str:
+        name = f"cluster_id={self.cluster_id!r}, " if self.cluster_id else ""
+        state = "running" if self.controller is not None else "stopped"
+        return f"<Cluster({name}controller=<{state}>, engine_sets={list(self._engines)})>"
+
+    # --- start
+
+    async def start_controller(self) -> None:
+        """Start the controller alone.
+
+        Raises:
+            RuntimeError: It already runs.
+            ClusterRunningError: Another cluster with this id runs.
+        """
+        if self.controller is not None:
+            raise RuntimeError(f"the controller of {self!r} already runs")
+        await self.stop_controller()
+        ending = self._make_ending()
+        try:
+            core = await call(_oarlock.Client.embed, ending.directory)
+        except BaseException:
+            ending()
+            raise
+        ending.core = core
+        self._core = core
+        self._end = weakref.finalize(self, ending)
+        self._end.atexit = self.shutdown_atexit
+
+    async def start_engines(self, n: int | None = None) -> str:
+        """Start engine processes and return at once; `start_and_connect` waits for them.
+
+        Args:
+            n: How many; None is the cluster's own `n`.
+
+        Returns:
+            The id of the new set, for `stop_engines` and `signal_engines`.
+
+        Raises:
+            RuntimeError: The controller does not run.
+        """
+        core = self._running()
+        count = launch.engine_count(self.n if n is None else n)
+        directory = os.fspath(core.directory)
+        logs = Path(directory, "log")
+        places.make_private(logs)
+        command = launch.engine_command(directory)
+        environment = launch.engine_environment(self.env)
+        pids = await call(core.spawn, command, count, environment, str(logs))
+        engine_set = EngineSet(core, pids)
+        self._engines[engine_set.id] = engine_set
+        return engine_set.id
+
+    async def start_cluster(self, n: int | None = None) -> Self:
+        """Start the controller and `n` engines (None: the cluster's own `n`); returns itself."""
+        await self.start_controller()
+        async with self._stop_on_error():
+            await self.start_engines(n)
+        return self
+
+    async def wait_for_engines(self, timeout: float | None = None) -> None:
+        """Wait until every engine that was started is ready.
+
+        Args:
+            timeout: Seconds; None is the cluster's `engine_timeout`.
+
+        Raises:
+            EngineError: An engine died before it was ready; says why, at once.
+            TimeoutError: They took longer.
+        """
+        limit = self.engine_timeout if timeout is None else timeout
+        await wait_ready(self._running(), list(self._engines.values()), limit)
+
+    async def connect_client(self, /, **options: Any) -> Client:
+        """A client of this cluster; it keeps the cluster alive.
+
+        Args:
+            **options: Keyword arguments of `oarlock.Client`, for a further session of its own.
+
+        Raises:
+            RuntimeError: The controller does not run.
+        """
+        from oarlock.client import Client
+
+        core = self._running()
+        known = self._client() if self._client is not None else None
+        if (known is None or known._gone is not None) and not options:
+            client = Client._from_core(core, self)
+            self._client = weakref.ref(client)
+            return client
+        return await call(Client, directory=self.directory, cluster=self, **options)
+
+    async def start_and_connect(self, n: int | None = None) -> Client:
+        """Start the cluster, wait until its engines are ready, and connect.
+
+        Args:
+            n: How many engines; None is the cluster's own `n`.
+
+        Raises:
+            EngineError: An engine died before it was ready; nothing is left running.
+            TimeoutError: They took longer than `engine_timeout`; nothing is left running.
+        """
+        await self.start_cluster(n)
+        async with self._stop_on_error():
+            await self.wait_for_engines()
+            return await self.connect_client()
+
+    # --- signal and stop
+
+    async def signal_engines(self, signum: int, engine_set_id: str | None = None) -> None:
+        """Send a signal to the processes of a set of engines (None: of all).
+
+        Raises:
+            KeyError: No set has this id.
+        """
+        number = signal.Signals(signum)
+        for engine_set in self._sets(engine_set_id):
+            await call(engine_set.signal, number)
+
+    async def stop_engines(self, engine_set_id: str | None = None) -> None:
+        """End a set of engines (None: all): asked first, killed when they do not go.
+
+        Raises:
+            KeyError: No set has this id.
+        """
+        for engine_set in self._sets(engine_set_id):
+            await call(engine_set.stop)
+            self._engines.pop(engine_set.id, None)
+
+    async def stop_controller(self) -> None:
+        """End the controller, and with it engines that still run. Idempotent."""
+        if self._end is not None:
+            await call(self._end)
+        self._forget()
+
+    async def stop_cluster(self) -> None:
+        """End everything and remove the cluster's directory. Idempotent."""
+        await self.stop_controller()
+
+    start_controller_sync = twin(start_controller)
+    start_engines_sync = twin(start_engines)
+    start_cluster_sync = twin(start_cluster)
+    wait_for_engines_sync = twin(wait_for_engines)
+    connect_client_sync = twin(connect_client)
+    start_and_connect_sync = twin(start_and_connect)
+    signal_engines_sync = twin(signal_engines)
+    stop_engines_sync = twin(stop_engines)
+    stop_controller_sync = twin(stop_controller)
+    stop_cluster_sync = twin(stop_cluster)
+
+    # --- context managers
+
+    def __enter__(self) -> Client:
+        return self.start_and_connect_sync()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close_client()
+        self.stop_cluster_sync()
+
+    async def __aenter__(self) -> Client:
+        return await self.start_and_connect()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await call(self._close_client)
+        await self.stop_cluster()
+
+    # --- within
+
+    def _running(self) -> _oarlock.Client:
+        core = self.controller
+        if core is None:
+            raise RuntimeError(
+                f"{self!r} does not run\n\nhint: call start_cluster_sync(), "
+                "or use `with oarlock.Cluster(n=4) as rc:`"
+            )
+        return core
+
+    def _sets(self, engine_set_id: str | None) -> list[EngineSet]:
+        if engine_set_id is None:
+            return list(self._engines.values())
+        if engine_set_id not in self._engines:
+            raise KeyError(
+                f"no engine set {engine_set_id!r} in this cluster; there are {list(self._engines)}"
+            )
+        return [self._engines[engine_set_id]]
+
+    def _make_ending(self) -> Ending:
+        """Claim or make the directory, with the duty to undo it."""
+        if self.cluster_id:
+            count = launch.engine_count(self.n)
+            claim = registry.claim(self.cluster_id, engines=count, embedded=True)
+            return Ending(claim.directory, claim.release)
+        places.sweep()
+        directory = places.make_temporary(self._directory)
+        return Ending(str(directory), places.remover(directory))
+
+    @asynccontextmanager
+    async def _stop_on_error(self) -> AsyncIterator[None]:
+        """End everything when the body fails or is interrupted."""
+        try:
+            yield
+        except BaseException:
+            await self.stop_controller()
+            raise
+
+    def _close_client(self) -> None:
+        client = self._client() if self._client is not None else None
+        if client is not None:
+            client.close()
+
+    def _forget(self) -> None:
+        self._core = None
+        self._end = None
+        self._client = None
+        self._engines.clear()

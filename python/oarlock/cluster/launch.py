@@ -1,0 +1,71 @@
+"""How engine processes of this host are started: command, environment, number."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+
+
+def cpu_count() -> int:
+    """CPUs this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def engine_count(n: int | None) -> int:
+    """The number of engines meant by `n`; None is one per CPU.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is negative.
+    """
+    if n is None:
+        return cpu_count()
+    if not isinstance(n, int) or isinstance(n, bool):
+        raise TypeError(f"the number of engines must be an integer or None, not {n!r}")
+    if n < 0:
+        raise ValueError(f"the number of engines must not be negative, but is {n}")
+    return n
+
+
+def engine_command(directory: str) -> list[str]:
+    """The command of an engine of the controller in `directory`."""
+    # -P: what happens to lie in the current directory must not shadow the engine's own imports;
+    # the client's directories follow in OARLOCK_PATH.
+    return [sys.executable, "-P", "-m", "oarlock.engine", directory]
+
+
+def engine_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The whole environment of an engine: this process's own, its module path, and `extra`."""
+    environment = dict(os.environ)
+    environment["OARLOCK_PATH"] = os.pathsep.join(_module_path())
+    if _PACKAGE_ROOT.name not in ("site-packages", "dist-packages"):
+        # Run from a source tree, which only this process may know about.
+        known = environment.get("PYTHONPATH")
+        entries = [str(_PACKAGE_ROOT), *([known] if known else [])]
+        environment["PYTHONPATH"] = os.pathsep.join(entries)
+    environment.update(extra or {})
+    return environment
+
+
+def _module_path() -> list[str]:
+    """This process's ``sys.path``, absolute, so that modules beside a script import on engines."""
+    entries = (os.path.abspath(entry or os.curdir) for entry in sys.path)
+    return list(dict.fromkeys(entries))
+
+
+def log_tail(directory: str, lines: int = 20) -> str:
+    """The last lines of the newest logs in `directory`, each log under its name."""
+    try:
+        logs = sorted(Path(directory).glob("*.log"), key=lambda log: log.stat().st_mtime)
+    except OSError:
+        return ""
+    parts = []
+    for log in logs[-2:]:
+        text = log.read_text(errors="replace").strip()
+        if text:
+            parts.append(f"--- {log.name}\n" + "\n".join(text.splitlines()[-lines:]))
+    return "\n".join(parts)

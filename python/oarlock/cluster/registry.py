@@ -1,0 +1,199 @@
+"""Named clusters of this user on this host: who runs where, and who is gone.
+
+A cluster is alive exactly as long as its process holds the lock on ``cluster.json`` in the
+cluster's directory; the kernel drops the lock however the process ends. The file itself says who
+that process is. Claims and looks are made one at a time under the lock of the base directory, so
+a look never disturbs a start, and a directory without an owner is always a leftover.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+import weakref
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import places
+
+_RECORD = "cluster.json"
+
+
+class ClusterNotFoundError(FileNotFoundError):
+    """No cluster of that name runs here; the text says how to start one."""
+
+
+class ClusterRunningError(FileExistsError):
+    """A cluster of that name already runs here."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRecord:
+    """What a running cluster says about itself.
+
+    Attributes:
+        cluster_id: Its id; ``default`` for the one without a name.
+        directory: Where its sockets and logs are.
+        pid: The process of its controller.
+        engines: How many engines were asked for at the start.
+        embedded: Whether the controller lives in a user's own process.
+        started: Seconds since the epoch.
+    """
+
+    cluster_id: str
+    directory: str
+    pid: int
+    engines: int
+    embedded: bool
+    started: float
+
+    @property
+    def log_directory(self) -> str:
+        """Where its engines write what no task of theirs wrote."""
+        return os.path.join(self.directory, "log")
+
+
+class Claim:
+    """The right to run a cluster in a directory; held until `release` or the process ends."""
+
+    def __init__(self, record: ClusterRecord, handle: int) -> None:
+        self.record = record
+        self._handle = handle
+        self._pid = os.getpid()
+        _claims.add(self)
+
+    @property
+    def directory(self) -> str:
+        """The directory that was claimed."""
+        return self.record.directory
+
+    def release(self) -> None:
+        """Remove the directory and give up the claim. Idempotent; nothing in a forked child."""
+        if self._handle < 0 or os.getpid() != self._pid:
+            return
+        with _one_at_a_time(places.base()):
+            shutil.rmtree(self.directory, ignore_errors=True)
+            os.close(self._handle)
+        self._handle = -1
+
+    def disown(self) -> None:
+        """In a forked child: let go of the file, so that only the parent holds the lock."""
+        if self._handle >= 0 and os.getpid() != self._pid:
+            os.close(self._handle)
+            self._handle = -1
+
+
+_claims: weakref.WeakSet[Claim] = weakref.WeakSet()
+
+
+def _disown_all() -> None:
+    for claim_ in list(_claims):
+        claim_.disown()
+
+
+os.register_at_fork(after_in_child=_disown_all)
+
+
+def claim(cluster_id: str = "", *, engines: int, embedded: bool = False) -> Claim:
+    """Make the directory of a new cluster and keep others out of it.
+
+    Leftovers of clusters that were killed are removed on the way.
+
+    Args:
+        cluster_id: Letters, digits, ``.``, ``_`` and ``-``; empty for the default cluster.
+        engines: How many engines it starts with.
+        embedded: Whether its controller lives in a user's own process.
+
+    Raises:
+        ClusterRunningError: One with this id already runs.
+        ValueError: The id cannot be the name of a directory.
+        PermissionError: The place for clusters is not private to this user.
+    """
+    name = places.name_of(cluster_id)
+    base = places.base()
+    with _one_at_a_time(base):
+        running = {record.cluster_id: record for record in _living(base)}
+        if name in running:
+            record = running[name]
+            raise ClusterRunningError(
+                f"cluster {name!r} already runs: process {record.pid}, {record.directory}\n\n"
+                f"hint: connect with {_how_to_connect(name)}, "
+                f"or end it with `oarlock stop {name}`"
+            )
+        directory = base / f"{name}.{os.getpid()}"
+        places.make_private(directory)
+        record = ClusterRecord(name, str(directory), os.getpid(), engines, embedded, time.time())
+        handle = os.open(
+            directory / _RECORD, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+        )
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        os.write(handle, json.dumps(asdict(record)).encode())
+    return Claim(record, handle)
+
+
+def find(cluster_id: str = "") -> str:
+    """The directory of a running cluster.
+
+    Args:
+        cluster_id: Its id; empty for the default cluster.
+
+    Raises:
+        ClusterNotFoundError: None of that id runs; says how to start one.
+        ValueError: The id cannot be the name of a directory.
+    """
+    name = places.name_of(cluster_id)
+    records = list_clusters()
+    for record in records:
+        if record.cluster_id == name:
+            return record.directory
+    named = "" if name == "default" else f" --cluster-id {name}"
+    others = ", ".join(record.cluster_id for record in records)
+    raise ClusterNotFoundError(
+        f"no cluster {name!r} runs on this host (looked in {places.base()}"
+        f"{f'; running: {others}' if others else ''})\n\n"
+        f"hint: start one with `oarlock start -n 4{named}`, "
+        "or inside Python with `with oarlock.Cluster(n=4) as rc:`"
+    )
+
+
+def list_clusters() -> list[ClusterRecord]:
+    """The clusters that run now, by id; leftovers of killed ones are removed."""
+    base = places.base()
+    with _one_at_a_time(base):
+        return _living(base)
+
+
+def is_running(record: ClusterRecord) -> bool:
+    """Whether that very cluster (not a later one with its id) still runs."""
+    return record in list_clusters()
+
+
+def _living(base: Path) -> list[ClusterRecord]:
+    """Records of the directories with an owner, by id; the others are removed."""
+    living = []
+    for directory in sorted(entry for entry in base.iterdir() if entry.is_dir()):
+        if not places.is_locked(directory / _RECORD):
+            shutil.rmtree(directory, ignore_errors=True)
+            continue
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            living.append(ClusterRecord(**json.loads((directory / _RECORD).read_bytes())))
+    return living
+
+
+@contextlib.contextmanager
+def _one_at_a_time(base: Path) -> Iterator[None]:
+    """Hold the lock of `base`; whoever holds it only looks at a few files."""
+    handle = os.open(base / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _how_to_connect(name: str) -> str:
+    """The call that connects to the cluster called `name`."""
+    return "oarlock.Client()" if name == "default" else f"oarlock.Client(cluster_id={name!r})"

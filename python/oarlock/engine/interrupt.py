@@ -1,0 +1,33 @@
+"""SIGINT reaches a task or nobody.
+
+A cancelled task is interrupted by the signal, and so is one whose engine a user signals. The gate
+is open only while user code may run; at any other time the signal does nothing, so that it can
+neither end the engine nor lose an outcome.
+"""
+
+import signal
+from types import FrameType
+
+__all__ = ["Gate"]
+
+
+class Gate:
+    """Whether an interrupt may be raised now.
+
+    Attributes:
+        open: True while a task runs. Python looks for signals neither between a store to it and
+            the ``try`` that follows, nor on the way into an ``except``.
+    """
+
+    __slots__ = ("open",)
+
+    def __init__(self) -> None:
+        self.open = False
+
+    def install(self) -> None:
+        """Become the process's handler of SIGINT; main thread only."""
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self.open:
+            raise KeyboardInterrupt

@@ -1,0 +1,139 @@
+"""Runs one task and says how it ended; whatever user code does, there is exactly one outcome."""
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from oarlock import _oarlock, error
+from oarlock.engine.interrupt import Gate
+from oarlock.engine.known import KnownFunctions, add_hint
+from oarlock.serialize import describe, dumps, loads, pack_error
+
+__all__ = ["Runner"]
+
+#: A running chunk tells how far it is at most this often, in seconds.
+_TELL_EVERY: Final = 0.05
+
+Outcome = tuple[int, Sequence[Any]]
+
+
+class Core(Protocol):
+    """What of `_oarlock.Engine` running a task takes."""
+
+    id: int
+
+    def progress(self, items: int) -> None:
+        """Items of the running chunk that are done."""
+
+    def cancelled(self) -> bool:
+        """Whether the running task was asked to stop."""
+
+
+class Runner:
+    """Runs tasks of this engine, one at a time.
+
+    Args:
+        core: The compiled engine.
+        functions: What it was sent so far.
+        gate: Opened while user code runs.
+    """
+
+    def __init__(self, core: Core, functions: KnownFunctions, gate: Gate) -> None:
+        self._core = core
+        self._functions = functions
+        self._gate = gate
+        self._info: dict[str, Any] = {
+            "engine_id": core.id,
+            "pid": os.getpid(),
+            "host": os.uname().nodename,
+        }
+
+    def run(self, name: bytes, kind: int, parts: Sequence[Any]) -> Outcome:
+        """Run a task.
+
+        Args:
+            name: Of its function.
+            kind: `_oarlock.APPLY` or `_oarlock.CHUNK`.
+            parts: Of ``(args, kwargs)``, or of the tuples of arguments.
+
+        Returns:
+            Status and parts for `_oarlock.Engine.done`.
+        """
+        gate = self._gate
+        gate.open = True
+        try:
+            if kind == _oarlock.APPLY:
+                outcome = self._apply(name, parts)
+            else:
+                outcome = self._chunk(name, parts)
+            gate.open = False
+        except BaseException as raised:
+            gate.open = False
+            return self.failed(raised)
+        return outcome
+
+    def failed(self, raised: BaseException) -> Outcome:
+        """The outcome of a task that ended with `raised`."""
+        if isinstance(raised, KeyboardInterrupt) and self._core.cancelled():
+            return _oarlock.CANCELLED, []
+        return _oarlock.ERROR, [pack_error(raised, self._where("apply"))]
+
+    def _apply(self, name: bytes, parts: Sequence[Any]) -> Outcome:
+        function = self._functions.get(name)
+        args, kwargs = _arguments(parts)
+        return _oarlock.OK, dumps(function(*args, **kwargs), "result")
+
+    def _chunk(self, name: bytes, parts: Sequence[Any]) -> Outcome:
+        function = self._functions.get(name)
+        values: list[Any] = []
+        add = values.append
+        failures = 0
+        told = time.monotonic()
+        for args in _arguments(parts):
+            try:
+                if type(args) is error.ItemError:  # its arguments could not be sent
+                    add(args)
+                    failures += 1
+                else:
+                    add(function(*args))
+            except BaseException as raised:
+                if isinstance(raised, KeyboardInterrupt) and self._core.cancelled():
+                    raise
+                add(self._item_error(raised))
+                failures += 1
+            now = time.monotonic()
+            if now - told >= _TELL_EVERY:
+                self._core.progress(len(values))
+                told = now
+        try:
+            packed = dumps(values, "result")
+        except Exception:
+            failures += self._mark_unpicklable(values)
+            packed = dumps(values, "result")
+        return (_oarlock.PARTIAL if failures else _oarlock.OK), packed
+
+    def _mark_unpicklable(self, values: list[Any]) -> int:
+        """Replace the values that cannot be pickled by their errors; how many there were."""
+        marked = 0
+        for index, value in enumerate(values):
+            try:
+                dumps(value, "result")
+            except Exception as raised:
+                values[index] = self._item_error(raised)
+                marked += 1
+        return marked
+
+    def _item_error(self, raised: BaseException) -> error.ItemError:
+        return error.ItemError(describe(raised, self._where("map")))
+
+    def _where(self, method: str) -> dict[str, Any]:
+        return {**self._info, "method": method}
+
+
+def _arguments(parts: Sequence[Any]) -> Any:
+    try:
+        return loads(parts)
+    except Exception as raised:
+        add_hint(raised, "an argument of this task")
+        raise

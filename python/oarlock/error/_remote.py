@@ -1,0 +1,175 @@
+"""What a task raised, and how a task ends when its engine does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from . import _combine
+from ._tree import EngineError, KernelError
+
+
+class RemoteError(KernelError):
+    """An exception a task raised on an engine.
+
+    What `make_remote` builds is also of the type the task raised, with its ``args`` and attributes.
+
+    Args:
+        ename: name of the class on the engine.
+        evalue: the exception's text.
+        traceback: the traceback as text, None if there is none.
+        engine_info: ``engine_id``, ``engine_uuid``, ``pid``, ``host``, ``method``, as far as known.
+
+    Example:
+        >>> RemoteError("ValueError", "bad", None, {"engine_id": 1, "method": "apply"})
+        <RemoteError[1]:ValueError(bad)>
+    """
+
+    # Set here too so that the instance's win over properties of these names in the original type.
+    ename: str | None = None
+    evalue: str | None = None
+    traceback: str | None = None
+    engine_info: dict[str, Any] | None = None
+    original: BaseException | None = None
+    remote_type: type[BaseException] | None = None
+
+    def __init__(
+        self,
+        ename: str,
+        evalue: str,
+        traceback: str | None = None,
+        engine_info: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(ename, evalue)
+        self.ename = ename
+        self.evalue = evalue
+        self.traceback = traceback
+        self.engine_info = dict(engine_info or {})
+
+    def __str__(self) -> str:
+        return f"{prefix(self.engine_info)} {self.ename}: {self.evalue}"
+
+    def __repr__(self) -> str:
+        engine = (self.engine_info or {}).get("engine_id")
+        return f"<RemoteError[{' ' if engine is None else engine}]:{self.ename}({self.evalue})>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        description = {
+            "ename": self.ename, "evalue": self.evalue, "traceback": self.traceback, "engine_info": self.engine_info
+        }  # fmt: skip
+        # Not the original itself: many exceptions cannot be unpickled by their own means.
+        taken = None if self.original is None else _combine.snapshot(self.original)
+        return (
+            _remake,
+            (description, taken),
+            {k: v for k, v in self.__dict__.items() if k != "original"},
+        )
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # The original type may have its own; what is pickled is always the description.
+        return self.__reduce__()
+
+    def render_traceback(self) -> list[str]:
+        """Give the remote traceback, by lines, under a line that names the engine."""
+        text = self.traceback or "no traceback is available"
+        return [prefix(self.engine_info), *text.splitlines()]
+
+    def _render_traceback_(self) -> list[str]:
+        """Show this in IPython in place of the local traceback."""
+        return self.render_traceback()
+
+    def print_traceback(self, excid: int | None = None) -> None:
+        """Print the remote traceback. `excid` is there for `CompositeError` and has no effect."""
+        print("\n".join(self.render_traceback()))
+
+
+class EngineLost(EngineError, RemoteError):
+    """A task ended because its engine did.
+
+    Args:
+        task: the task's msg_id.
+        engine: number of the engine.
+        pid: its process.
+        host: its machine.
+        cause: how it ended, for instance ``killed by SIGKILL`` or ``exit code 3``.
+        started: whether the task had been started.
+        ran_for: seconds it had been running.
+        output: the end of what the engine wrote to its log.
+    """
+
+    def __init__(
+        self, task: str, *, engine: int | None = None, pid: int | None = None, host: str = "",
+        cause: str = "", started: bool = False, ran_for: float | None = None, output: str = "",
+    ) -> None:  # fmt: skip
+        self.task, self.engine, self.pid, self.host = task, engine, pid, host
+        self.cause, self.started, self.ran_for, self.output = cause, started, ran_for, output
+        info = {"engine_id": engine, "pid": pid, "host": host, "method": "apply"}
+        # The name by which code written for ipyparallel recognises the death of an engine.
+        RemoteError.__init__(self, "EngineError", self._text(), None, info)
+
+    def _text(self) -> str:
+        where = ", ".join(
+            part
+            for part in (
+                f"pid {self.pid}" if self.pid else "",
+                f"host {self.host}" if self.host else "",
+            )
+            if part
+        )
+        ran = (
+            f"it had been running for {self.ran_for or 0.0:.1f} s"
+            if self.started
+            else "it had not been started"
+        )
+        text = (
+            f"task {self.task} was lost: engine {self.engine}{f' ({where})' if where else ''} ended "
+            f"({self.cause or 'for an unknown reason'}); {ran}. Tasks of other engines go on; "
+            "this one is not repeated by itself."
+        )
+        if self.output.strip():
+            text += f"\nlast output of the engine:\n{self.output.rstrip()}"
+        return f"{text}\n\nhint: {_death_hint(self.cause)}"
+
+    def __str__(self) -> str:
+        return self.evalue or ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _engine_lost, (self.task,), dict(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        self.__dict__.update(state or {})
+
+
+def prefix(info: Mapping[str, Any] | None) -> str:
+    if not info or info.get("engine_id") is None:
+        return "[Engine Exception]"
+    return f"[{info['engine_id']}:{info.get('method', 'apply')}]"
+
+
+def _remake(description: dict[str, Any], taken: _combine.Snapshot | None) -> RemoteError:
+    from . import _make
+
+    original = None
+    if taken is not None:
+        with contextlib.suppress(Exception):  # the type's own code; the rest is still worth having
+            original = _combine.build(taken.kind, taken)
+    return _make.make_remote({**description, "exception": original, "notes": []})
+
+
+def _death_hint(cause: str) -> str:
+    if "memory" in cause:
+        return (
+            "the task needed more memory than there is; give each task less, or use fewer engines"
+        )
+    if "SIGKILL" in cause:
+        return "the system kills like this when memory runs out (see `dmesg`); or somebody used `kill -9`"
+    if any(name in cause for name in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")):
+        return "compiled code crashed; the engine's log shows the Python stack at that moment"
+    if "exit code" in cause:
+        return "something in the task ended the process, for instance `os._exit`"
+    return "submit the task again, or look into the engine's log"
+
+
+def _engine_lost(task: str) -> EngineLost:
+    return EngineLost(task)

@@ -1,0 +1,95 @@
+"""The plain classes of the tree drawn in `oarlock.error`."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from pickle import PicklingError
+
+
+class OarlockError(Exception):
+    """The root of everything oarlock raises on its own behalf."""
+
+
+class NotReady(OarlockError, RuntimeError, ValueError):
+    """Something was asked of a result that only a finished one can answer."""
+
+
+class KernelError(OarlockError):
+    """Something went wrong with a cluster or a task."""
+
+
+class EngineError(KernelError):
+    """An engine ended, or did not come up."""
+
+
+class NoEnginesRegistered(KernelError):
+    """There is no engine to run this on."""
+
+    def __str__(self) -> str:
+        return (
+            "no engine is there to run this; nothing was submitted\n\n"
+            "hint: wait for engines with `client.wait_for_engines(n)`, or start some (`oarlock start -n 4`)"
+        )
+
+
+class ControllerLost(KernelError, ConnectionError):
+    """The controller ended or became unreachable while something waited for it."""
+
+
+class ClosedClient(KernelError, RuntimeError, ConnectionError):
+    """The client was closed."""
+
+
+class ForkedClient(KernelError, RuntimeError):
+    """A client was used in a child process made by ``fork``."""
+
+
+class SerializationError(KernelError, PicklingError, TypeError):
+    """Something could not be pickled."""
+
+
+class ResultUnreadable(KernelError):
+    """A task succeeded, but its value could not be unpickled here; the reason is the cause."""
+
+
+class TaskAborted(KernelError):
+    """A task was withdrawn before it ended."""
+
+
+class TaskCancelled(TaskAborted, CancelledError):
+    """A task was cancelled."""
+
+
+class TaskRefused(KernelError):
+    """The controller gave a task to no engine, and says why."""
+
+
+class UnknownTask(TaskRefused, KeyError):
+    """Nobody knows the task, or its result is no longer kept."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class TaskTimeout(KernelError):
+    """A task waited for too long."""
+
+
+class TaskRejectError(KernelError):
+    """An engine would not take a task."""
+
+
+class UnmetDependency(KernelError):
+    """A task's condition does not hold on this engine."""
+
+
+class ImpossibleDependency(UnmetDependency):
+    """A task's condition can never hold."""
+
+
+class DependencyTimeout(ImpossibleDependency):
+    """A task's condition did not hold in time."""
+
+
+class InvalidDependency(ImpossibleDependency):
+    """A task's condition names tasks nobody knows."""

@@ -1,0 +1,24 @@
+"""Objects to parts and back: the only package that pickles.
+
+What travels is a list of parts: a pickle (protocol 5) and the large buffers it refers to, which are
+never copied into it. Ordinary objects go through `dumps` and `loads`, functions through
+`pack_function`, exceptions through `pack_error` and `unpack_error`.
+
+In the order one may read it: `codes` (what a code object needs), `functions` and `classes` (how
+those of ``__main__`` are taken apart and rebuilt), `pickler`, `buffers`, `parts` (dumps and loads),
+`blame` (what could not be pickled), `packed` (functions and their cache), `failures`.
+"""
+
+from oarlock.serialize.failures import describe, pack_error, unpack_error
+from oarlock.serialize.packed import pack_function
+from oarlock.serialize.parts import dumps, dumps_many, loads
+
+__all__ = [
+    "describe",
+    "dumps",
+    "dumps_many",
+    "loads",
+    "pack_error",
+    "pack_function",
+    "unpack_error",
+]

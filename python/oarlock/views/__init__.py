@@ -1,0 +1,1 @@
+"""Views: how work is addressed to engines."""

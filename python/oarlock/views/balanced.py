@@ -1,0 +1,371 @@
+"""`LoadBalancedView`: each call runs once, on whichever engine is free.
+
+One item of a map is one task with its own msg_id and record, but a whole batch of items crosses to
+the core at once; the first batch is on its way while later items are still being pickled.
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from oarlock import _oarlock
+from oarlock.mapresult import AsyncMapResult
+from oarlock.result import AsyncResult
+from oarlock.serialize import dumps, pack_function
+from oarlock.views import chunks
+from oarlock.views.base import View, claim, note_running
+from oarlock.views.batches import Batch, batch_chunks, batch_rows
+from oarlock.views.lazymap import LazyMapIterator
+from oarlock.views.targets import normalise
+
+if TYPE_CHECKING:
+    from oarlock.client import Client
+
+
+class LoadBalancedView(View):
+    """Runs each call on one engine, chosen by the controller; gives bare values.
+
+    Work waits for an engine when there is none.
+
+    Attributes:
+        targets: None for any engine, or the list of engine ids to choose from.
+        chunksize: Items per task of a map, 1 unless set.
+        ordered: Whether a map's result iterates in order (true unless set) or as items finish.
+
+    Example:
+        >>> view = client.load_balanced_view()  # doctest: +SKIP
+        >>> view.map_sync(abs, [-1, 2])  # doctest: +SKIP
+        [1, 2]
+    """
+
+    flag_names: ClassVar[tuple[str, ...]] = (
+        *View.flag_names,
+        "chunksize",
+        "ordered",
+        "follow",
+        "after",
+        "timeout",
+        "retries",
+    )
+
+    ordered: bool
+
+    def __init__(self, client: "Client", targets: Any = None, **flags: Any) -> None:
+        """Choose among `targets` of `client`.
+
+        Args:
+            client: The client whose engines are meant.
+            targets: None or ``'all'`` for any engine, an engine id, or an iterable of ids.
+            **flags: As for `set_flags`.
+        """
+        self._chunksize = 1
+        self.ordered = True
+        super().__init__(client, targets, flags)
+
+    @property
+    def targets(self) -> list[int] | None:
+        """The engine ids to choose from; None for any engine."""
+        return self._targets
+
+    @targets.setter
+    def targets(self, targets: Any) -> None:
+        aim = normalise(targets)
+        if aim == []:
+            raise ValueError(
+                "targets of a load-balanced view cannot be an empty list; None means any engine"
+            )
+        self._targets: list[int] | None
+        if isinstance(aim, int):
+            self._targets = [aim]
+        else:
+            self._targets = None if isinstance(aim, str) else aim
+
+    @property
+    def chunksize(self) -> int:
+        """Items per task of a map."""
+        return self._chunksize
+
+    @chunksize.setter
+    def chunksize(self, chunksize: int) -> None:
+        self._chunksize = _checked_chunksize(chunksize)
+
+    # --- flags known to ipyparallel that only have their neutral value here
+
+    @property
+    def follow(self) -> None:
+        """None: a task cannot be made to follow others."""
+        return None
+
+    @follow.setter
+    def follow(self, follow: Any) -> None:
+        _require_neutral("follow", follow, (None,))
+
+    @property
+    def after(self) -> None:
+        """None: a task cannot be made to wait for others."""
+        return None
+
+    @after.setter
+    def after(self, after: Any) -> None:
+        _require_neutral("after", after, (None,))
+
+    @property
+    def timeout(self) -> int:
+        """0: a task waits for an engine as long as it takes."""
+        return 0
+
+    @timeout.setter
+    def timeout(self, timeout: float | None) -> None:
+        if timeout is not None and not isinstance(timeout, int | float):
+            raise TypeError(f"timeout is a number of seconds, not {timeout!r}")
+        if timeout is not None and timeout < 0:
+            raise ValueError(f"timeout must be at least 0 s, not {timeout!r}")
+        _require_neutral("timeout", timeout, (None, 0))
+
+    @property
+    def retries(self) -> int:
+        """0: a failed task is not run again."""
+        return 0
+
+    @retries.setter
+    def retries(self, retries: int) -> None:
+        if operator.index(retries) < 0:
+            raise ValueError(f"retries must be at least 0, not {retries!r}")
+        _require_neutral("retries", retries, (0,))
+
+    # --- apply
+
+    def apply_async(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncResult:
+        """Call ``f(*args, **kwargs)`` on one engine; returns at once.
+
+        Raises:
+            SerializationError: When the function or an argument cannot be pickled.
+        """
+        # The shortest path of the package: everything is inline and nothing is looked up twice.
+        client = self.client
+        if client._gone is not None:
+            client._check()
+        func, body, name = pack_function(f)
+        parts = dumps((args, kwargs))
+        functions = client._link.functions
+        entry = functions.pin(func, body)
+        try:
+            tasks = client._core.submit(func, _oarlock.APPLY, (parts,), self._targets)
+        finally:
+            functions.unpin(entry)
+        first = self._log.add(tasks)
+        label = self.label
+        if label is not None:
+            client._link.labels.add(first, 1, label)
+        return AsyncResult(
+            client,
+            tasks,
+            fname=name,
+            targets=None,
+            single=True,
+            label=label,
+            return_exceptions=False,
+        )
+
+    # --- map
+
+    def map(
+        self,
+        f: Callable[..., Any],
+        /,
+        *sequences: Iterable[Any],
+        block: bool | None = None,
+        chunksize: int | None = None,
+        ordered: bool | None = None,
+        return_exceptions: bool = False,
+        label: str | None = None,
+    ) -> Any:
+        """Call `f` for each item, each call on whichever engine is free.
+
+        Args:
+            f: What to call.
+            *sequences: One iterable for each argument of `f`; the shortest decides. Generators are
+                read while the first items already run.
+            block: Whether to wait for the list of values; None for the view's `block`.
+            chunksize: Items per task, the last task may have fewer; None for the view's flag.
+            ordered: Whether iterating over the result keeps the order; None for the view's flag.
+            return_exceptions: Give exceptions in place of the values of failed items.
+            label: Stored in the metadata of each task.
+
+        Returns:
+            A list when blocking, else an `AsyncMapResult`.
+
+        Raises:
+            TypeError: Without a sequence, or with one that cannot be iterated.
+            ValueError: When `chunksize` is less than 1.
+        """
+        result = self._map(f, sequences, chunksize, ordered, return_exceptions, label)
+        return claim(result) if (self.block if block is None else block) else result
+
+    def map_async(
+        self,
+        f: Callable[..., Any],
+        /,
+        *sequences: Iterable[Any],
+        chunksize: int | None = None,
+        ordered: bool | None = None,
+        return_exceptions: bool = False,
+        label: str | None = None,
+    ) -> AsyncMapResult:
+        """`map` that returns at once."""
+        return self._map(f, sequences, chunksize, ordered, return_exceptions, label)
+
+    def map_sync(
+        self,
+        f: Callable[..., Any],
+        /,
+        *sequences: Iterable[Any],
+        chunksize: int | None = None,
+        ordered: bool | None = None,
+        return_exceptions: bool = False,
+        label: str | None = None,
+    ) -> Any:
+        """`map` that waits for the list of values."""
+        return claim(self._map(f, sequences, chunksize, ordered, return_exceptions, label))
+
+    def imap(
+        self,
+        f: Callable[..., Any],
+        /,
+        *sequences: Iterable[Any],
+        ordered: bool | None = None,
+        max_outstanding: int | str = "auto",
+        return_exceptions: bool = False,
+    ) -> LazyMapIterator:
+        """Map over input of any length, also endless, in bounded memory.
+
+        Items are read only as fast as the values are taken.
+
+        Args:
+            f: What to call.
+            *sequences: One iterable for each argument of `f`; the shortest decides.
+            ordered: Whether values come in order of the input or as they finish; None for the
+                view's flag.
+            max_outstanding: How many tasks may be unfinished at a time; ``'auto'`` for twice the
+                number of engines, 0 for no bound (then all input is read at once).
+            return_exceptions: Give exceptions in place of raising them.
+
+        Example:
+            >>> for root in view.imap(math.sqrt, itertools.count()):  # doctest: +SKIP
+            ...     print(root)
+        """
+        self.client._check()
+        chunks.require_sequences(sequences)
+        return LazyMapIterator(
+            self,
+            f,
+            zip(*sequences, strict=False),
+            ordered=self.ordered if ordered is None else ordered,
+            max_outstanding=max_outstanding,
+            return_exceptions=return_exceptions,
+        )
+
+    def _map(
+        self,
+        f: Callable[..., Any],
+        sequences: tuple[Iterable[Any], ...],
+        chunksize: int | None,
+        ordered: bool | None,
+        return_exceptions: bool,
+        label: str | None,
+    ) -> AsyncMapResult:
+        self.client._check()
+        chunks.require_sequences(sequences)
+        size = self._chunksize if chunksize is None else _checked_chunksize(chunksize)
+        label = self.label if label is None else label
+        func, body, name = pack_function(f)
+        batches = batch_rows(sequences) if size == 1 else batch_chunks(sequences, size)
+        tasks = self._submit_batches(func, body, batches, label)
+        return AsyncMapResult(
+            self.client,
+            tasks,
+            fname=name,
+            targets=None,
+            ordered=self.ordered if ordered is None else ordered,
+            chunked=size > 1,
+            label=label,
+            return_exceptions=return_exceptions,
+        )
+
+    def _send(
+        self,
+        func: bytes,
+        kind: int,
+        payloads: Any,
+        items: list[int] | None,
+        failed: dict[int, bytes] | None,
+    ) -> _oarlock.Tasks:
+        return self.client._core.submit(func, kind, payloads, self._targets, items, failed)
+
+    def _submit_batches(
+        self, func: bytes, body: Any, batches: Iterator[Batch], label: str | None
+    ) -> _oarlock.Tasks:
+        """Send batch after batch. When the input fails half-way, what was sent is cancelled."""
+        sent: list[_oarlock.Tasks] = []
+        try:
+            for batch in batches:
+                send = partial(self._send, func, *batch)
+                sent.append(self._submit_with(func, body, send, label))
+        except Exception:
+            if sent:
+                self.client._core.cancel(_oarlock.Tasks.join(sent))
+            raise
+        except KeyboardInterrupt as interrupt:
+            if sent:
+                note_running(interrupt, _oarlock.Tasks.join(sent).msg_ids())
+            raise
+        return sent[0] if len(sent) == 1 else _oarlock.Tasks.join(sent)
+
+    # --- parallel functions
+
+    def _part_count(self, n: int, chunksize: int | None) -> int:
+        if chunksize is not None:
+            return max(1, -(-n // _checked_chunksize(chunksize)))
+        return max(1, min(n, len(self)))
+
+    def _map_parts(
+        self,
+        f: Callable[..., Any],
+        parts: list[tuple[Any, ...]],
+        join: Callable[..., Any],
+        **options: Any,
+    ) -> AsyncMapResult:
+        self.client._check()
+        func, body, name = pack_function(f)
+        payloads, failed = chunks.pack_calls(parts)
+        label = self.label
+        tasks = self._submit_with(
+            func, body, lambda: self._send(func, _oarlock.APPLY, payloads, None, failed), label
+        )
+        return AsyncMapResult(
+            self.client,
+            tasks,
+            fname=name,
+            targets=None,
+            chunked=False,
+            label=label,
+            join_parts=join,
+            ordered=options.get("ordered", self.ordered),
+            return_exceptions=options.get("return_exceptions", False),
+        )
+
+
+def _checked_chunksize(chunksize: int) -> int:
+    size = operator.index(chunksize)
+    if size < 1:
+        raise ValueError(f"chunksize must be at least 1, not {chunksize!r}")
+    return size
+
+
+def _require_neutral(name: str, value: Any, neutral: tuple[Any, ...]) -> None:
+    if value not in neutral:
+        raise ValueError(
+            f"the flag {name!r} is not supported yet: only {neutral[-1]!r} is accepted, "
+            f"not {value!r}"
+        )

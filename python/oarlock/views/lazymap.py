@@ -1,0 +1,175 @@
+"""`LazyMapIterator`: a map that reads its input only as fast as its values are taken.
+
+Input is read in `next()`, in the caller's thread: as much as keeps `max_outstanding` tasks
+unfinished and the window of tasks not yet taken within `_WINDOW` times that. So memory is bounded
+whatever the length of the input, and an error of the input shows at its own position: after the
+values of all items before it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from oarlock import _oarlock
+from oarlock.result import AsyncResult
+from oarlock.serialize import pack_function
+from oarlock.views import chunks
+
+if TYPE_CHECKING:
+    from oarlock.views.balanced import LoadBalancedView
+
+# Finished but untaken tasks allowed for each unfinished one, so that one slow item at the head of
+# an ordered map does not stop the engines at once.
+_WINDOW: Final = 4
+
+
+class LazyMapIterator(Iterator[Any]):
+    """Iterates over the values of `LoadBalancedView.imap`.
+
+    An item that failed raises at its place and the next call goes on with the next item. Not for
+    use from two threads at once.
+    """
+
+    def __init__(
+        self,
+        view: "LoadBalancedView",
+        f: Callable[..., Any],
+        rows: Iterator[tuple[Any, ...]],
+        *,
+        ordered: bool,
+        max_outstanding: int | str,
+        return_exceptions: bool,
+    ) -> None:
+        """Submit the first tasks; see `LoadBalancedView.imap`."""
+        self._view = view
+        self._func, self._body, self._name = pack_function(f)
+        self._rows: Iterator[tuple[Any, ...]] | None = rows
+        self._ordered = ordered
+        self._limit = _checked_limit(max_outstanding)
+        self._return_exceptions = return_exceptions
+        self._input_error: BaseException | None = None
+        # Every task not yet taken is in one of these two: still to look at, or known to be done.
+        self._window = _oarlock.Tasks.join(())
+        self._done: deque[_oarlock.Tasks] = deque()
+        self._fill()
+
+    def __iter__(self) -> Self:
+        """The iterator itself."""
+        return self
+
+    def __next__(self) -> Any:
+        """The next value; waits for it.
+
+        Raises:
+            StopIteration: After the last value.
+            RemoteError: What this item raised; the iterator can go on.
+        """
+        # Before each value, not only when they run out: a slow consumer keeps the engines busy.
+        self._fill()
+        if not self._done:
+            self._collect()
+        if not self._done:
+            error, self._input_error = self._input_error, None
+            if error is not None:
+                raise error
+            raise StopIteration
+        task = self._done.popleft()
+        result = AsyncResult(
+            self._view.client,
+            task,
+            fname=self._name,
+            targets=None,
+            single=True,
+            label=self._view.label,
+            return_exceptions=self._return_exceptions,
+        )
+        return result.get()
+
+    def cancel(self) -> None:
+        """Read no more input; what was submitted still runs and is still given."""
+        self._rows = None
+
+    # --- reading input
+
+    def _fill(self) -> None:
+        """Submit as many items as there is room for, in one crossing."""
+        if self._rows is None:
+            return
+        room = self._room()
+        if room is None:
+            while self._rows is not None:
+                self._submit(self._read(1024))
+        elif room > 0:
+            self._submit(self._read(room))
+
+    def _room(self) -> int | None:
+        """How many items to submit now; None for all there are."""
+        if self._limit == 0:
+            return None
+        # Looked up each time: engines come and go.
+        limit = self._limit if self._limit is not None else max(2, 2 * len(self._view))
+        unfinished = len(self._window) - self._window.done_count()
+        room = min(limit - unfinished, _WINDOW * limit - len(self._window) - len(self._done))
+        # A few at a time: each crossing has its price.
+        return room if room >= max(1, limit // 4) else 0
+
+    def _read(self, count: int) -> list[tuple[Any, ...]]:
+        """Up to `count` rows. An error of the input is kept until its turn comes."""
+        rows: list[tuple[Any, ...]] = []
+        if self._rows is None:
+            return rows
+        try:
+            for row in islice(self._rows, count):
+                rows.append(row)  # noqa: PERF402 - what was read before an error must stay read
+        except Exception as error:  # noqa: BLE001 - raised when its turn comes
+            self._input_error = error
+            self._rows = None
+        else:
+            if len(rows) < count:
+                self._rows = None
+        return rows
+
+    def _submit(self, rows: list[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
+        view = self._view
+        view.client._check()
+        payloads, failed = chunks.pack_calls(rows)
+        tasks = view._submit_with(
+            self._func,
+            self._body,
+            lambda: view._send(self._func, _oarlock.APPLY, payloads, None, failed),
+            view.label,
+        )
+        self._window = _oarlock.Tasks.join((self._window, tasks)) if len(self._window) else tasks
+
+    # --- taking outcomes
+
+    def _collect(self) -> None:
+        """Wait until one value can be given and move all that can to `_done`."""
+        window = self._window
+        if not len(window):
+            return
+        if self._ordered:
+            window.wait_task(0)
+            statuses = window.statuses()
+            pending = statuses.find(_oarlock.PENDING)
+            taken = list(range(len(window) if pending < 0 else pending))
+        else:
+            window.wait_count(1)
+            taken = window.completion_order()
+        left = set(taken)
+        self._window = window.pick([i for i in range(len(window)) if i not in left])
+        self._done.extend(window.pick((i,)) for i in taken)
+
+
+def _checked_limit(max_outstanding: int | str) -> int | None:
+    """The bound on unfinished tasks: None for automatic, 0 for none."""
+    if max_outstanding == "auto":
+        return None
+    if not isinstance(max_outstanding, int) or max_outstanding < 0:
+        raise ValueError(
+            f"max_outstanding must be 'auto' or a number from 0 up, not {max_outstanding!r}"
+        )
+    return max_outstanding

@@ -1,0 +1,512 @@
+//! `Client` as Python sees it: a session with a controller, embedded or elsewhere.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyConnectionError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::tasks::{PyTasks, failed, msg_id, parse_msg_id};
+use super::{buffers, errors, wait};
+use crate::client::remote::Remote;
+use crate::client::{Core, Submission, wall_clock};
+use crate::controller::{Embedded, Recipe};
+use crate::wire::{EngineId, FuncId, Kind, Reply, Request, SessionId, Target};
+
+enum Controller {
+    Embedded(Embedded),
+    Remote(Remote),
+}
+
+/// One session with a controller; its I/O runs in a thread that never takes the GIL.
+#[pyclass(frozen, name = "Client", module = "oarlock._oarlock")]
+pub(crate) struct PyClient {
+    core: Arc<Core>,
+    controller: std::mem::ManuallyDrop<Controller>,
+    directory: PathBuf,
+    /// The process that made this object; a forked child must not touch it.
+    pid: u32,
+    closed: Mutex<bool>,
+}
+
+/// Bytes of arguments in flight before submitting waits: a quarter of the memory, at most 1 GiB.
+fn bound() -> u64 {
+    let info = rustix::system::sysinfo();
+    let total = info.totalram * u64::from(info.mem_unit.max(1));
+    (total / 4).min(1 << 30)
+}
+
+pub(crate) fn python_version(py: Python<'_>) -> String {
+    let version = py.version_info();
+    format!("{}.{}", version.major, version.minor)
+}
+
+fn func_id(func: &[u8]) -> PyResult<FuncId> {
+    let id = func.try_into();
+    id.map(FuncId).map_err(|_| PyValueError::new_err("a function's name has 16 bytes"))
+}
+
+fn kind(kind: u8) -> PyResult<Kind> {
+    match kind {
+        0 => Ok(Kind::Apply),
+        1 => Ok(Kind::Chunk),
+        _ => Err(PyValueError::new_err("kind is APPLY or CHUNK")),
+    }
+}
+
+impl PyClient {
+    fn new(core: Arc<Core>, controller: Controller, directory: PathBuf) -> Self {
+        let controller = std::mem::ManuallyDrop::new(controller);
+        let closed = Mutex::new(false);
+        Self { core, controller, directory, pid: std::process::id(), closed }
+    }
+
+    /// Every entry: this process made the client, and it is still open.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        self.check_process(py)?;
+        if *self.closed.lock() {
+            return Err(errors::named(py, "ClosedClient", "this client was closed"));
+        }
+        match self.core.gone() {
+            None => Ok(()),
+            Some(why) => Err(errors::named(py, "ControllerLost", why)),
+        }
+    }
+
+    fn check_process(&self, py: Python<'_>) -> PyResult<()> {
+        if std::process::id() == self.pid {
+            return Ok(());
+        }
+        let text = format!(
+            "this client belongs to process {}, of which this one is a fork\n\nhint: make a new \
+             client in the child",
+            self.pid
+        );
+        Err(errors::named(py, "ForkedClient", text))
+    }
+
+    /// Waits until so many more bytes may be in flight.
+    fn make_room(&self, py: Python<'_>, bytes: usize) -> PyResult<()> {
+        let bytes = bytes as u64;
+        if self.core.has_room(bytes) {
+            return Ok(());
+        }
+        wait::wait(py, None, |_| {
+            std::thread::sleep(Duration::from_millis(1));
+            self.core.has_room(bytes) || self.core.gone().is_some()
+        })?;
+        self.check(py)
+    }
+
+    fn submission(
+        &self,
+        py: Python<'_>,
+        func: &[u8],
+        of_kind: u8,
+        tasks: &Bound<'_, PyAny>,
+        items: Option<Vec<u32>>,
+        not_made: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Submission> {
+        self.check(py)?;
+        let tasks = buffers::many(tasks)?;
+        if items.as_ref().is_some_and(|items| items.len() != tasks.len()) {
+            return Err(PyValueError::new_err("items must have one entry for each task"));
+        }
+        let bytes = tasks.iter().flatten().map(bytes::Bytes::len).sum();
+        self.make_room(py, bytes)?;
+        let items = items.map(Vec::into_boxed_slice);
+        let failed = failed(not_made)?;
+        Ok(Submission { func: func_id(func)?, kind: kind(of_kind)?, tasks, items, failed })
+    }
+
+    fn tasks(&self, tasks: crate::client::Tasks) -> PyTasks {
+        PyTasks { tasks, core: self.core.clone() }
+    }
+}
+
+impl Drop for PyClient {
+    fn drop(&mut self) {
+        // In a forked child the threads of the parent do not exist and its locks may be held.
+        if std::process::id() == self.pid {
+            // SAFETY: dropped here and nowhere else.
+            unsafe { std::mem::ManuallyDrop::drop(&mut self.controller) };
+        }
+    }
+}
+
+#[pymethods]
+impl PyClient {
+    #[staticmethod]
+    #[pyo3(signature = (directory))]
+    fn embed(py: Python<'_>, directory: PathBuf) -> PyResult<Self> {
+        let python = python_version(py);
+        let place = directory.clone();
+        let embedded = py.detach(move || Embedded::start(&place, python, bound()));
+        let embedded = embedded?;
+        let core = embedded.core.clone();
+        Ok(Self::new(core, Controller::Embedded(embedded), directory))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (directory, timeout=10.0))]
+    fn connect(py: Python<'_>, directory: PathBuf, timeout: f64) -> PyResult<Self> {
+        let python = python_version(py);
+        let place = directory.clone();
+        let patience = Duration::try_from_secs_f64(timeout)
+            .map_err(|_| PyValueError::new_err("timeout must be a number of seconds"))?;
+        let remote = py.detach(move || Remote::connect(&place, patience, python, bound()));
+        let remote = remote.map_err(|error| PyConnectionError::new_err(error.to_string()))?;
+        let core = remote.core.clone();
+        let client = Self::new(core, Controller::Remote(remote), directory);
+        // The controller's first message tells the engines; a client starts knowing them.
+        wait::wait(py, Some(timeout), |until| client.core.wait_engines(until, |_, v| v > 0))?;
+        Ok(client)
+    }
+
+    #[getter]
+    fn session(&self) -> String {
+        self.core.session.to_string()
+    }
+
+    #[getter]
+    fn directory(&self) -> PathBuf {
+        self.directory.clone()
+    }
+
+    #[getter]
+    fn embedded(&self) -> bool {
+        matches!(*self.controller, Controller::Embedded(_))
+    }
+
+    #[getter]
+    fn controller_pid(&self) -> u32 {
+        match &*self.controller {
+            Controller::Embedded(_) => self.pid,
+            Controller::Remote(remote) => remote.controller_pid,
+        }
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        *self.closed.lock() || self.core.gone().is_some()
+    }
+
+    // --- engines
+
+    fn engines(&self) -> Vec<(u32, String, u32, String)> {
+        let engines = self.core.engines();
+        engines.into_iter().map(|e| (e.id.0, e.session.to_string(), e.pid, e.host)).collect()
+    }
+
+    fn engine_ids(&self) -> Vec<u32> {
+        self.core.engine_ids()
+    }
+
+    fn engines_version(&self) -> u64 {
+        self.core.engines_version()
+    }
+
+    #[pyo3(signature = (n, timeout=None))]
+    fn wait_engines(&self, py: Python<'_>, n: usize, timeout: Option<f64>) -> PyResult<bool> {
+        self.check(py)?;
+        let arrived = wait::wait(py, timeout, |until| {
+            self.core.wait_engines(until, |count, _| count >= n) || self.core.gone().is_some()
+        })?;
+        self.check(py)?;
+        Ok(arrived)
+    }
+
+    #[pyo3(signature = (version, timeout=None))]
+    fn wait_engines_change(
+        &self,
+        py: Python<'_>,
+        version: u64,
+        timeout: Option<f64>,
+    ) -> PyResult<bool> {
+        self.check(py)?;
+        let changed = wait::wait(py, timeout, |until| {
+            self.core.wait_engines(until, |_, now| now != version) || self.core.gone().is_some()
+        })?;
+        self.check(py)?;
+        Ok(changed)
+    }
+
+    #[pyo3(signature = (n, timeout=None))]
+    fn wait_engines_async<'py>(
+        &self,
+        py: Python<'py>,
+        n: usize,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.check(py)?;
+        let deadline = wait::deadline(timeout)?;
+        let core = self.core.clone();
+        pyo3_async_runtimes::tokio::future_into_py(py, async move {
+            let far = || Instant::now() + Duration::from_secs(3600);
+            let waiting = tokio::task::spawn_blocking(move || loop {
+                let until = deadline.unwrap_or_else(far);
+                if core.wait_engines(until, |count, _| count >= n) {
+                    return true;
+                }
+                if core.gone().is_some() || deadline.is_some_and(|d| Instant::now() >= d) {
+                    return false;
+                }
+            });
+            waiting.await.map_err(|error| PyRuntimeError::new_err(error.to_string()))
+        })
+    }
+
+    fn spawn(
+        &self,
+        py: Python<'_>,
+        argv: Vec<String>,
+        count: usize,
+        env: HashMap<String, String>,
+        log_directory: PathBuf,
+    ) -> PyResult<Vec<u32>> {
+        self.check(py)?;
+        let Controller::Embedded(embedded) = &*self.controller else {
+            let text = "only an embedded controller starts engines for its client";
+            return Err(PyRuntimeError::new_err(text));
+        };
+        let recipe = Recipe { argv, env, log_directory };
+        py.detach(|| embedded.spawn(&recipe, count)).map_err(Into::into)
+    }
+
+    fn spawned_failures(&self) -> Vec<String> {
+        match &*self.controller {
+            Controller::Embedded(embedded) => embedded.failures(),
+            Controller::Remote(_) => Vec::new(),
+        }
+    }
+
+    // --- submission
+
+    fn put_function(&self, py: Python<'_>, func: &[u8], body: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.check(py)?;
+        self.core.put_function(func_id(func)?, buffers::copy(body)?);
+        Ok(())
+    }
+
+    fn forget_function(&self, py: Python<'_>, func: &[u8]) -> PyResult<()> {
+        self.check(py)?;
+        self.core.forget_function(func_id(func)?);
+        Ok(())
+    }
+
+    #[pyo3(signature = (func, kind, tasks, targets=None, items=None, failed=None))]
+    #[allow(clippy::too_many_arguments, reason = "Python calls it with keywords")]
+    fn submit(
+        &self,
+        py: Python<'_>,
+        func: &[u8],
+        kind: u8,
+        tasks: &Bound<'_, PyAny>,
+        targets: Option<Vec<u32>>,
+        items: Option<Vec<u32>>,
+        failed: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyTasks> {
+        let what = self.submission(py, func, kind, tasks, items, failed)?;
+        let target = targets.map_or(Target::Any, |ids| {
+            Target::Among(ids.into_iter().map(EngineId).collect())
+        });
+        Ok(self.tasks(self.core.submit(what, target, wall_clock())))
+    }
+
+    fn submit_direct(
+        &self,
+        py: Python<'_>,
+        func: &[u8],
+        kind: u8,
+        engines: Vec<u32>,
+        parts: &Bound<'_, PyAny>,
+    ) -> PyResult<PyTasks> {
+        self.check(py)?;
+        let parts = buffers::parts(parts)?;
+        self.make_room(py, parts.iter().map(bytes::Bytes::len).sum())?;
+        let engines = engines.into_iter().map(EngineId).collect();
+        let kind = self::kind(kind)?;
+        let now = wall_clock();
+        Ok(self.tasks(self.core.submit_direct(func_id(func)?, kind, engines, parts, now)))
+    }
+
+    #[pyo3(signature = (func, kind, engines, tasks, items=None, failed=None))]
+    #[allow(clippy::too_many_arguments, reason = "Python calls it with keywords")]
+    fn submit_each(
+        &self,
+        py: Python<'_>,
+        func: &[u8],
+        kind: u8,
+        engines: Vec<u32>,
+        tasks: &Bound<'_, PyAny>,
+        items: Option<Vec<u32>>,
+        failed: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyTasks> {
+        let what = self.submission(py, func, kind, tasks, items, failed)?;
+        if engines.len() != what.tasks.len() {
+            return Err(PyValueError::new_err("there must be one engine for each task"));
+        }
+        let engines: Vec<_> = engines.into_iter().map(EngineId).collect();
+        Ok(self.tasks(self.core.submit_each(what, &engines, wall_clock())))
+    }
+
+    fn cancel(&self, py: Python<'_>, tasks: &PyTasks) -> PyResult<()> {
+        self.check(py)?;
+        self.core.cancel(&tasks.tasks);
+        Ok(())
+    }
+
+    // --- tasks known here or elsewhere
+
+    fn known(&self, id: &str) -> PyResult<Option<PyTasks>> {
+        let (session, seq) = parse_msg_id(id)?;
+        if session != self.core.session {
+            return Ok(None);
+        }
+        Ok(self.core.known(seq).map(|tasks| self.tasks(tasks)))
+    }
+
+    fn known_ids(&self) -> Vec<String> {
+        self.core.all_known().iter().flat_map(|tasks| tasks.ids().map(msg_id).collect::<Vec<_>>()).collect()
+    }
+
+    fn submitted_count(&self) -> u64 {
+        self.core.submitted()
+    }
+
+    fn outstanding(&self) -> Vec<String> {
+        let session = self.core.session;
+        self.core.outstanding().into_iter().map(|seq| msg_id((session, seq))).collect()
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn wait_idle(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        self.check_process(py)?;
+        wait::wait(py, timeout, |until| self.core.wait_idle(until))
+    }
+
+    fn watch(&self, py: Python<'_>, msg_ids: Vec<String>) -> PyResult<PyTasks> {
+        self.check(py)?;
+        let ids = msg_ids.iter().map(|id| parse_msg_id(id)).collect::<PyResult<Vec<_>>>()?;
+        Ok(self.tasks(self.core.watch(ids, wall_clock())))
+    }
+
+    #[pyo3(signature = (msg_ids=None))]
+    fn purge_local(&self, msg_ids: Option<Vec<String>>) -> PyResult<()> {
+        let Some(msg_ids) = msg_ids else {
+            self.core.purge(None);
+            return Ok(());
+        };
+        let mine = self.own(&msg_ids)?.into_iter().map(|(_, seq)| seq).collect::<Vec<_>>();
+        self.core.purge(Some(&mine));
+        Ok(())
+    }
+
+    #[pyo3(signature = (kind, argument=None, timeout=None))]
+    fn request<'py>(
+        &self,
+        py: Python<'py>,
+        kind: &str,
+        argument: Option<&Bound<'py, PyAny>>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.check(py)?;
+        let id = self.core.ask(question(kind, argument)?);
+        let mut reply = None;
+        let waited = wait::wait(py, timeout, |until| {
+            reply = self.core.answer(id, until);
+            reply.is_some() || self.core.gone().is_some()
+        });
+        self.core.forget_answer(id);
+        let in_time = waited?;
+        match reply {
+            Some(reply) => answer(py, reply),
+            // A controller that was told to stop may be gone before its answer arrives.
+            None if kind == "stop" && self.core.gone().is_some() => Ok(py.None().into_bound(py)),
+            None if in_time => {
+                self.check(py)?;
+                Err(PyRuntimeError::new_err("the controller gave no answer"))
+            }
+            None => {
+                let text = format!("the controller did not answer {kind:?} in time");
+                Err(errors::named(py, "TimeoutError", text))
+            }
+        }
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn next_tokens(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Vec<u64>> {
+        self.check_process(py)?;
+        let mut tokens = Vec::new();
+        wait::wait(py, timeout, |until| match self.core.next_tokens(until) {
+            Some(some) => {
+                tokens = some;
+                !tokens.is_empty()
+            }
+            None => true,
+        })?;
+        Ok(tokens)
+    }
+
+    #[pyo3(signature = (timeout=1.0))]
+    fn close(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let _ = timeout;
+        if std::process::id() != self.pid || std::mem::replace(&mut *self.closed.lock(), true) {
+            return Ok(());
+        }
+        py.detach(|| {
+            self.core.end_session("the client was closed", wall_clock());
+            match &*self.controller {
+                Controller::Embedded(embedded) => embedded.stop(),
+                Controller::Remote(remote) => remote.close(),
+            }
+        });
+        Ok(())
+    }
+}
+
+impl PyClient {
+    fn own(&self, msg_ids: &[String]) -> PyResult<Vec<(SessionId, u64)>> {
+        let ids = msg_ids.iter().map(|id| parse_msg_id(id)).collect::<PyResult<Vec<_>>>()?;
+        Ok(ids.into_iter().filter(|(session, _)| *session == self.core.session).collect())
+    }
+}
+
+fn question(kind: &str, argument: Option<&Bound<'_, PyAny>>) -> PyResult<Request> {
+    let missing = || PyTypeError::new_err(format!("{kind:?} needs an argument"));
+    let engines = |ids: Vec<u32>| ids.into_iter().map(EngineId).collect();
+    Ok(match kind {
+        "queue_status" => Request::QueueStatus,
+        "history" => Request::History,
+        "stop" => Request::Stop,
+        "shutdown" => Request::Shutdown(engines(argument.ok_or_else(missing)?.extract()?)),
+        "signal" => {
+            let (ids, number) = argument.ok_or_else(missing)?.extract()?;
+            Request::Signal(engines(ids), number)
+        }
+        "purge" => {
+            let ids: Option<Vec<String>> = argument.map(|ids| ids.extract()).transpose()?.flatten();
+            let parse = |ids: Vec<String>| ids.iter().map(|id| parse_msg_id(id)).collect();
+            Request::Purge(ids.map(parse).transpose()?)
+        }
+        other => return Err(PyValueError::new_err(format!("there is no request {other:?}"))),
+    })
+}
+
+fn answer(py: Python<'_>, reply: Reply) -> PyResult<Bound<'_, PyAny>> {
+    match reply {
+        Reply::Done => Ok(py.None().into_bound(py)),
+        Reply::QueueStatus(waiting, engines) => {
+            let engines: Vec<_> = engines.into_iter().map(|(e, q, t, c)| (e.0, q, t, c)).collect();
+            Ok(PyTuple::new(py, [waiting.into_pyobject(py)?.into_any(), engines.into_pyobject(py)?.into_any()])?.into_any())
+        }
+        Reply::History(ids) => {
+            Ok(ids.into_iter().map(msg_id).collect::<Vec<_>>().into_pyobject(py)?.into_any())
+        }
+        Reply::Refused(why) => Err(PyRuntimeError::new_err(why)),
+    }
+}

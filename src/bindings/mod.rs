@@ -1,0 +1,57 @@
+//! The only room that knows Python.
+//!
+//! Knows: the GIL, signals, fork, buffers, how a reason becomes an exception.
+//! Never knows: the protocol's bytes, scheduling.
+//! Who talks to it: `python/oarlock`, through what `_oarlock.pyi` says.
+
+mod buffers;
+mod client;
+mod engine;
+mod errors;
+mod functions;
+mod tasks;
+mod wait;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+
+use crate::controller::Recipe;
+
+/// Runs a controller until it is stopped by a client, SIGTERM or SIGINT.
+#[pyfunction]
+fn serve(
+    py: Python<'_>,
+    directory: PathBuf,
+    argv: Vec<String>,
+    count: usize,
+    env: HashMap<String, String>,
+    log_directory: PathBuf,
+) -> PyResult<()> {
+    let python = client::python_version(py);
+    let recipe = Recipe { argv, env, log_directory };
+    py.detach(move || crate::controller::serve(&directory, python, recipe, count))?;
+    Ok(())
+}
+
+/// The compiled part: messaging, pending table, clocks.
+#[pymodule]
+fn _oarlock(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    let states = ["PENDING", "OK", "ERROR", "PARTIAL", "CANCELLED", "LOST", "REFUSED", "GONE"];
+    for (number, name) in states.into_iter().enumerate() {
+        module.add(name, number)?;
+    }
+    module.add("APPLY", 0)?;
+    module.add("CHUNK", 1)?;
+    module.add_class::<buffers::Buffer>()?;
+    module.add_class::<tasks::PyTasks>()?;
+    module.add_class::<client::PyClient>()?;
+    module.add_class::<engine::PyEngine>()?;
+    module.add_function(wrap_pyfunction!(serve, module)?)?;
+    module.add_function(wrap_pyfunction!(wait::exiting, module)?)?;
+    module.add_function(wrap_pyfunction!(functions::make_function, module)?)?;
+    module.add_function(wrap_pyfunction!(functions::run_code, module)?)?;
+    Ok(())
+}

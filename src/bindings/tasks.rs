@@ -1,0 +1,301 @@
+//! `Tasks` as Python sees them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
+
+use super::{buffers, wait};
+use crate::client::batch::State;
+use crate::client::{Core, Tasks, Until, wall_clock};
+use crate::wire::{Loss, SessionId, Stamp};
+
+/// Tasks of one submission, or of several joined: their states, stamps and results.
+#[pyclass(frozen, name = "Tasks", module = "oarlock._oarlock")]
+pub(crate) struct PyTasks {
+    pub(crate) tasks: Tasks,
+    pub(crate) core: Arc<Core>,
+}
+
+/// `<32 hex digits of the session>_<number>`.
+pub(crate) fn msg_id((session, seq): (SessionId, u64)) -> String {
+    format!("{session}_{seq}")
+}
+
+/// Reads what `msg_id` writes.
+pub(crate) fn parse_msg_id(text: &str) -> PyResult<(SessionId, u64)> {
+    text.split_once('_')
+        .and_then(|(session, seq)| Some((SessionId::parse(session)?, seq.parse().ok()?)))
+        .ok_or_else(|| PyValueError::new_err(format!("{text:?} is no msg_id")))
+}
+
+fn datetime(stamp: Stamp) -> Option<DateTime<Utc>> {
+    (stamp != 0).then(|| DateTime::from_timestamp_nanos(stamp))
+}
+
+fn seconds(nanoseconds: Stamp) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+impl PyTasks {
+    fn with(&self, tasks: Tasks) -> Self {
+        Self { tasks, core: self.core.clone() }
+    }
+
+    fn check(&self, index: usize) -> PyResult<()> {
+        if index < self.tasks.len() {
+            return Ok(());
+        }
+        let len = self.tasks.len();
+        Err(PyIndexError::new_err(format!("task {index} of {len}")))
+    }
+
+    fn wait_until(&self, py: Python<'_>, until: Until, timeout: Option<f64>) -> PyResult<bool> {
+        let waiting = self.tasks.wait(until);
+        wait::wait(py, timeout, |deadline| waiting.until(deadline))
+    }
+
+    /// Text of an outcome that is neither value nor exception.
+    fn text(&self, index: usize) -> String {
+        self.tasks.record(index, |record| {
+            let part = record.parts.as_ref().and_then(|parts| parts.first());
+            part.map_or_else(String::new, |text| String::from_utf8_lossy(text).into_owned())
+        })
+    }
+}
+
+#[pymethods]
+impl PyTasks {
+    fn __len__(&self) -> usize {
+        self.tasks.len()
+    }
+
+    fn pick(&self, indexes: Vec<usize>) -> PyResult<Self> {
+        indexes.iter().try_for_each(|index| self.check(*index))?;
+        Ok(self.with(self.tasks.pick(indexes)))
+    }
+
+    #[staticmethod]
+    fn join(tasks: Vec<PyRef<'_, Self>>) -> PyResult<Self> {
+        let joined = Tasks::join(tasks.iter().map(|set| &set.tasks));
+        match (joined, tasks.first()) {
+            (Some(joined), Some(first)) => Ok(first.with(joined)),
+            _ => Err(PyValueError::new_err("nothing to join")),
+        }
+    }
+
+    fn msg_ids(&self) -> Vec<String> {
+        self.tasks.ids().map(msg_id).collect()
+    }
+
+    // --- state
+
+    fn done_count(&self) -> usize {
+        self.tasks.done()
+    }
+
+    fn ready(&self) -> bool {
+        self.tasks.ready()
+    }
+
+    fn status(&self, index: usize) -> PyResult<u8> {
+        self.check(index)?;
+        Ok(self.tasks.record(index, |record| record.state as u8))
+    }
+
+    fn statuses<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let mut states = Vec::with_capacity(self.tasks.len());
+        self.tasks.for_each(|record| states.push(record.state as u8));
+        PyBytes::new(py, &states)
+    }
+
+    fn has_failed(&self) -> bool {
+        self.tasks.failed()
+    }
+
+    fn items(&self) -> u64 {
+        self.tasks.items_total()
+    }
+
+    fn items_done(&self) -> u64 {
+        self.tasks.items_done()
+    }
+
+    fn item_counts(&self) -> Option<Vec<u32>> {
+        self.tasks.items()
+    }
+
+    fn completion_order(&self) -> Vec<usize> {
+        self.tasks.completion_order()
+    }
+
+    // --- waiting
+
+    #[pyo3(signature = (timeout=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        self.wait_until(py, Until::All, timeout)
+    }
+
+    #[pyo3(signature = (index, timeout=None))]
+    fn wait_task(&self, py: Python<'_>, index: usize, timeout: Option<f64>) -> PyResult<bool> {
+        self.check(index)?;
+        self.wait_until(py, Until::Task(index), timeout)
+    }
+
+    #[pyo3(signature = (count, timeout=None))]
+    fn wait_count(&self, py: Python<'_>, count: usize, timeout: Option<f64>) -> PyResult<bool> {
+        self.wait_until(py, Until::Count(count), timeout)
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn wait_failed(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        self.wait_until(py, Until::Failure, timeout)
+    }
+
+    #[pyo3(signature = (token, index=None, count=None))]
+    fn notify(&self, token: u64, index: Option<usize>, count: Option<usize>) -> PyResult<()> {
+        let until = match (index, count) {
+            (Some(index), _) => {
+                self.check(index)?;
+                Until::Task(index)
+            }
+            (None, Some(count)) => Until::Count(count),
+            (None, None) => Until::All,
+        };
+        self.core.notify(&self.tasks, until, token);
+        Ok(())
+    }
+
+    // --- outcome
+
+    fn parts<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Option<Bound<'py, PyList>>> {
+        self.check(index)?;
+        let parts = self.tasks.record(index, |record| record.parts.clone());
+        parts.map(|parts| buffers::to_python(py, parts)).transpose()
+    }
+
+    /// The parts of a run of finished tasks at once, for those who read many.
+    fn parts_range<'py>(
+        &self,
+        py: Python<'py>,
+        start: usize,
+        stop: usize,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for index in start..stop.min(self.tasks.len()) {
+            let parts = self.tasks.record(index, |record| record.parts.clone());
+            match parts {
+                Some(parts) => list.append(buffers::to_python(py, parts)?)?,
+                None => list.append(py.None())?,
+            }
+        }
+        Ok(list)
+    }
+
+    fn release(&self) {
+        self.tasks.release();
+    }
+
+    fn loss<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyDict>> {
+        self.check(index)?;
+        let encoded = self.tasks.record(index, |record| {
+            record.parts.as_ref().and_then(|parts| parts.first().cloned()).unwrap_or_default()
+        });
+        let loss: Loss = rmp_serde::from_slice(&encoded).unwrap_or_default();
+        let dict = PyDict::new(py);
+        dict.set_item("engine", loss.engine)?;
+        dict.set_item("pid", loss.pid)?;
+        dict.set_item("host", loss.host)?;
+        dict.set_item("cause", loss.cause)?;
+        dict.set_item("started", loss.started)?;
+        dict.set_item("ran_for", loss.ran_for)?;
+        dict.set_item("output", loss.output)?;
+        Ok(dict)
+    }
+
+    fn refusal(&self, index: usize) -> PyResult<String> {
+        self.check(index)?;
+        Ok(self.text(index))
+    }
+
+    fn engine(&self, index: usize) -> PyResult<Option<u32>> {
+        self.check(index)?;
+        Ok(self.tasks.record(index, |record| record.engine.map(|engine| engine.0)))
+    }
+
+    fn engines(&self) -> Vec<Option<u32>> {
+        let mut engines = Vec::with_capacity(self.tasks.len());
+        self.tasks.for_each(|record| engines.push(record.engine.map(|engine| engine.0)));
+        engines
+    }
+
+    fn output(&self, index: usize, stream: u8) -> PyResult<String> {
+        self.check(index)?;
+        Ok(self.tasks.written(index, stream))
+    }
+
+    fn output_version(&self) -> u64 {
+        self.tasks.written_version()
+    }
+
+    // --- stamps
+
+    #[allow(clippy::type_complexity, reason = "four stamps, as Python gets them")]
+    fn stamps(
+        &self,
+        index: usize,
+    ) -> PyResult<(
+        Option<DateTime<Utc>>,
+        Option<DateTime<Utc>>,
+        Option<DateTime<Utc>>,
+        Option<DateTime<Utc>>,
+    )> {
+        self.check(index)?;
+        let submitted = self.tasks.submitted(index);
+        let (started, completed, received) =
+            self.tasks.record(index, |record| (record.started, record.completed, record.received));
+        Ok((datetime(submitted), datetime(started), datetime(completed), datetime(received)))
+    }
+
+    fn engine_session(&self, index: usize) -> PyResult<Option<String>> {
+        self.check(index)?;
+        let Some(engine) = self.tasks.record(index, |record| record.engine) else {
+            return Ok(None);
+        };
+        Ok(self.core.engine_session(engine).map(|session| session.to_string()))
+    }
+
+    fn elapsed(&self) -> f64 {
+        let (first, last) = self.tasks.span();
+        if self.tasks.is_empty() {
+            return 0.0;
+        }
+        seconds(if last == 0 { wall_clock() } else { last } - first)
+    }
+
+    fn wall_time(&self) -> PyResult<f64> {
+        if !self.tasks.ready() {
+            return Err(PyRuntimeError::new_err("not all tasks are done"));
+        }
+        Ok(self.elapsed())
+    }
+
+    fn serial_time(&self) -> f64 {
+        let mut sum = 0;
+        self.tasks.for_each(|record| {
+            if record.state != State::Pending && record.started != 0 && record.completed != 0 {
+                sum += record.completed - record.started;
+            }
+        });
+        seconds(sum)
+    }
+}
+
+/// Parts given for tasks that could not be made, by index.
+pub(crate) fn failed(failed: Option<&Bound<'_, PyDict>>) -> PyResult<HashMap<usize, crate::wire::Parts>> {
+    let Some(failed) = failed else { return Ok(HashMap::new()) };
+    failed.iter().map(|(index, parts)| Ok((index.extract()?, buffers::parts(&parts)?))).collect()
+}

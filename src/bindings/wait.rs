@@ -1,0 +1,71 @@
+//! Waiting without the GIL, in slices, so that a signal is served within one of them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// The longest a blocking call goes without looking for signals.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Set when the interpreter is about to end.
+static EXITING: AtomicBool = AtomicBool::new(false);
+
+/// The interpreter is about to end: threads that wait here never come back to it. Re-attaching to
+/// an interpreter that is being torn down would end the thread through frames that cannot unwind.
+#[pyfunction]
+pub(crate) fn exiting() {
+    EXITING.store(true, Ordering::Release);
+}
+
+fn stay_away_at_exit() {
+    if EXITING.load(Ordering::Acquire) && !is_main_thread() {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+fn is_main_thread() -> bool {
+    rustix::thread::gettid() == rustix::process::getpid()
+}
+
+/// Runs `step` until it says that the wait is over, or the time is. `step` gets the moment until
+/// which it may block.
+pub(crate) fn wait(
+    py: Python<'_>,
+    timeout: Option<f64>,
+    mut step: impl FnMut(Instant) -> bool + Send,
+) -> PyResult<bool> {
+    let deadline = deadline(timeout)?;
+    loop {
+        let slice = Instant::now() + SLICE;
+        let until = deadline.map_or(slice, |deadline| deadline.min(slice));
+        let over = py.detach(|| {
+            let over = step(until);
+            stay_away_at_exit();
+            over
+        });
+        if over {
+            return Ok(true);
+        }
+        py.check_signals()?;
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(false);
+        }
+    }
+}
+
+/// `None` and negative numbers mean for ever, as does what no clock can count to.
+pub(crate) fn deadline(timeout: Option<f64>) -> PyResult<Option<Instant>> {
+    match timeout {
+        Some(seconds) if seconds.is_nan() => {
+            Err(PyValueError::new_err("timeout must be a number of seconds, not nan"))
+        }
+        Some(seconds) if seconds >= 0.0 => Ok(Duration::try_from_secs_f64(seconds)
+            .ok()
+            .and_then(|timeout| Instant::now().checked_add(timeout))),
+        _ => Ok(None),
+    }
+}

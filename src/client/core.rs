@@ -1,0 +1,513 @@
+//! The client's half of the protocol: what users submit goes out, what comes back is entered.
+//!
+//! Knows: the pending table, the engines there are, what may be in flight.
+//! Never knows: pickles, scheduling, Python. `receive` is a pure step: a message and a clock in,
+//! changed records out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::batch::{Batch, Ended, State};
+use super::bell::{Countdown, Ring, Tokens};
+use super::table::Table;
+use super::tasks::{Tasks, Until};
+use crate::wire::limits::INLINE_MAX;
+use crate::wire::{
+    EngineId, EngineInfo, FromClient, FuncId, Kind, Message, Parts, Reply, Request, SessionId,
+    Stamp, Target, ToClient,
+};
+
+/// Where a client's messages go: an embedded controller's queue, or a session.
+pub trait Uplink: Send + Sync {
+    /// Queues a message; never waits.
+    fn push(&self, message: Message<FromClient>);
+    /// Whether packets have a size, so that submissions are better cut into pieces.
+    fn wants_pieces(&self) -> bool;
+}
+
+/// What is submitted at once.
+pub struct Submission {
+    /// The function of all tasks.
+    pub func: FuncId,
+    /// What the tasks' parts are.
+    pub kind: Kind,
+    /// The parts of each task.
+    pub tasks: Vec<Parts>,
+    /// Items in each task, if any is a chunk.
+    pub items: Option<Box<[u32]>>,
+    /// Outcomes of those that could not be made.
+    pub failed: HashMap<usize, Parts>,
+}
+
+#[derive(Default)]
+struct Engines {
+    list: Vec<EngineInfo>,
+    version: u64,
+    /// Sessions of all engines there ever were; results outlive their engines.
+    sessions: HashMap<EngineId, SessionId>,
+}
+
+/// A client's session with a controller. Shared by the threads of its user and its I/O thread.
+pub struct Core {
+    /// Names this session.
+    pub session: SessionId,
+    uplink: Box<dyn Uplink>,
+    table: Mutex<Table>,
+    idle: Condvar,
+    engines: Mutex<Engines>,
+    engines_changed: Condvar,
+    replies: Mutex<Replies>,
+    replied: Condvar,
+    tokens: Arc<Tokens>,
+    notices: Mutex<HashMap<u64, Arc<Countdown>>>,
+    in_flight: AtomicU64,
+    /// Bytes of arguments that may be in flight before submitting waits.
+    bound: u64,
+    gone: AtomicBool,
+    why: Mutex<String>,
+}
+
+#[derive(Default)]
+struct Replies {
+    next: u64,
+    /// Questions asked; the answer when it has come.
+    open: HashMap<u64, Option<Reply>>,
+}
+
+impl Core {
+    /// A session whose messages go to `uplink`, with at most `bound` bytes of arguments in flight.
+    pub fn new(session: SessionId, uplink: Box<dyn Uplink>, bound: u64) -> Self {
+        Self {
+            session,
+            uplink,
+            table: Mutex::default(),
+            idle: Condvar::new(),
+            engines: Mutex::default(),
+            engines_changed: Condvar::new(),
+            replies: Mutex::default(),
+            replied: Condvar::new(),
+            tokens: Arc::default(),
+            notices: Mutex::default(),
+            in_flight: AtomicU64::new(0),
+            bound,
+            gone: AtomicBool::new(false),
+            why: Mutex::default(),
+        }
+    }
+
+    // --- submission
+
+    /// Whether so many more bytes may be submitted now. One submission is always allowed.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let flying = self.in_flight.load(Ordering::Acquire);
+        flying == 0 || flying + bytes <= self.bound
+    }
+
+    /// Makes a function known to the controller.
+    pub fn put_function(&self, func: FuncId, body: bytes::Bytes) {
+        let parts = Parts::from_elem(body, 1);
+        self.uplink.push(Message { head: FromClient::Func(func), parts });
+    }
+
+    /// No later task will name this function.
+    pub fn forget_function(&self, func: FuncId) {
+        self.uplink.push(Message::bare(FromClient::Forget(func)));
+    }
+
+    fn enter(
+        &self,
+        len: usize,
+        items: Option<Box<[u32]>>,
+        bytes: u64,
+        now: Stamp,
+        foreign: Option<Box<[(SessionId, u64)]>>,
+    ) -> Arc<Batch> {
+        let mut table = self.table.lock();
+        let first = table.reserve(len as u64);
+        let mut batch = Batch::new(first, len, now, items, bytes);
+        batch.foreign = foreign;
+        let batch = Arc::new(batch);
+        table.insert(&batch, len > 0);
+        self.in_flight.fetch_add(bytes, Ordering::AcqRel);
+        batch
+    }
+
+    /// Ends the tasks that could not be made.
+    fn fail(&self, batch: &Arc<Batch>, failed: HashMap<usize, Parts>, now: Stamp) {
+        for (index, parts) in failed {
+            let ended = Ended {
+                state: State::Error,
+                engine: None,
+                started: 0,
+                completed: 0,
+                received: now,
+                parts,
+            };
+            self.end(batch, index as u32, ended);
+        }
+    }
+
+    /// Submits load-balanced tasks.
+    pub fn submit(&self, what: Submission, target: Target, now: Stamp) -> Tasks {
+        let Submission { func, kind, mut tasks, items, failed } = what;
+        let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
+        let batch = self.enter(tasks.len(), items, bytes, now, None);
+        let handle = Tasks::of(self.session, batch.clone());
+        let mut start = 0;
+        while start < tasks.len() {
+            // A run ends before a failed task, or where a packet would overflow.
+            let mut end = start;
+            let mut size = 0;
+            while end < tasks.len() && !failed.contains_key(&end) {
+                size += tasks[end].iter().map(|part| part.len()).sum::<usize>();
+                let full = end - start >= 256 || size > INLINE_MAX / 2;
+                if self.uplink.wants_pieces() && full && end > start {
+                    break;
+                }
+                end += 1;
+            }
+            if end > start {
+                let counts = tasks[start..end].iter().map(|parts| parts.len() as u32).collect();
+                let mut parts = Parts::with_capacity(end - start);
+                for task in &mut tasks[start..end] {
+                    parts.extend(std::mem::take(task));
+                }
+                let first = batch.first + start as u64;
+                let target = target.clone();
+                let head = FromClient::Submit { first, func, kind, target, counts };
+                self.uplink.push(Message { head, parts });
+            }
+            start = if failed.contains_key(&end) { end + 1 } else { end };
+        }
+        self.fail(&batch, failed, now);
+        self.after_submit(&batch, now);
+        handle
+    }
+
+    /// Submits the same task to each of these engines.
+    pub fn submit_direct(
+        &self,
+        func: FuncId,
+        kind: Kind,
+        engines: Vec<EngineId>,
+        parts: Parts,
+        now: Stamp,
+    ) -> Tasks {
+        let bytes = parts.iter().map(|part| part.len() as u64).sum();
+        let batch = self.enter(engines.len(), None, bytes, now, None);
+        let handle = Tasks::of(self.session, batch.clone());
+        if !engines.is_empty() {
+            let head = FromClient::Direct { first: batch.first, func, kind, engines };
+            self.uplink.push(Message { head, parts });
+        }
+        self.after_submit(&batch, now);
+        handle
+    }
+
+    /// Submits one task to each of these engines.
+    pub fn submit_each(&self, what: Submission, engines: &[EngineId], now: Stamp) -> Tasks {
+        let Submission { func, kind, tasks, items, failed } = what;
+        let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
+        let batch = self.enter(tasks.len(), items, bytes, now, None);
+        let handle = Tasks::of(self.session, batch.clone());
+        for (index, (parts, engine)) in tasks.into_iter().zip(engines).enumerate() {
+            if !failed.contains_key(&index) {
+                let first = batch.first + index as u64;
+                let head = FromClient::Direct { first, func, kind, engines: vec![*engine] };
+                self.uplink.push(Message { head, parts });
+            }
+        }
+        self.fail(&batch, failed, now);
+        self.after_submit(&batch, now);
+        handle
+    }
+
+    /// A submission that raced with the end of the session must not stay pending for ever.
+    fn after_submit(&self, batch: &Arc<Batch>, now: Stamp) {
+        if self.gone.load(Ordering::Acquire) {
+            self.abandon(batch, now);
+        }
+    }
+
+    /// Asks that the unfinished ones of these tasks never start, or are interrupted.
+    pub fn cancel(&self, tasks: &Tasks) {
+        let numbers = tasks.pending_numbers();
+        if !numbers.is_empty() {
+            self.uplink.push(Message::bare(FromClient::Cancel(numbers)));
+        }
+    }
+
+    /// Asks for the outcomes of tasks of any session.
+    pub fn watch(&self, ids: Vec<(SessionId, u64)>, now: Stamp) -> Tasks {
+        let foreign = Some(ids.clone().into_boxed_slice());
+        let batch = self.enter(ids.len(), None, 0, now, foreign);
+        let handle = Tasks::of(self.session, batch.clone());
+        if !ids.is_empty() {
+            let head = FromClient::Watch { first: batch.first, tasks: ids };
+            self.uplink.push(Message::bare(head));
+        }
+        self.after_submit(&batch, now);
+        handle
+    }
+
+    // --- what comes back
+
+    /// Enters what the controller said; `now` is the time of its arrival.
+    pub fn receive(&self, message: Message<ToClient>, now: Stamp) {
+        match message.head {
+            ToClient::Result { seq, status, engine, submitted, started, completed } => {
+                let Some((batch, index)) = self.pending(seq) else { return };
+                if let Some(submitted) = submitted {
+                    batch.lock().submitted.insert(index, submitted);
+                }
+                let state = State::from(status);
+                let parts = message.parts;
+                let ended = Ended { state, engine, started, completed, received: now, parts };
+                self.end(&batch, index, ended);
+            }
+            ToClient::Started { seq, engine, at } => {
+                if let Some((batch, index)) = self.pending(seq) {
+                    batch.start(index, engine, at);
+                }
+            }
+            ToClient::Progress { seq, done } => {
+                if let Some((batch, index)) = self.pending(seq) {
+                    batch.progress(index, done);
+                }
+            }
+            ToClient::Output { seq, stream } => {
+                if let Some((batch, index)) = self.pending(seq)
+                    && let Some(text) = message.parts.first()
+                {
+                    batch.write(index, stream, &String::from_utf8_lossy(text));
+                }
+            }
+            ToClient::Engines(list) => {
+                let mut engines = self.engines.lock();
+                engines.sessions.extend(list.iter().map(|engine| (engine.id, engine.session)));
+                engines.list = list;
+                engines.list.sort_unstable_by_key(|engine| engine.id);
+                engines.version += 1;
+                self.engines_changed.notify_all();
+            }
+            ToClient::Reply { id, body } => {
+                let mut replies = self.replies.lock();
+                if let Some(answer) = replies.open.get_mut(&id) {
+                    *answer = Some(body);
+                    self.replied.notify_all();
+                }
+            }
+        }
+    }
+
+    fn pending(&self, seq: u64) -> Option<(Arc<Batch>, u32)> {
+        self.table.lock().pending(seq).map(|(batch, index)| (batch.clone(), index))
+    }
+
+    fn end(&self, batch: &Arc<Batch>, index: u32, ended: Ended) {
+        if batch.end(index, ended) == Some(0) {
+            let mut table = self.table.lock();
+            table.finish(batch.first);
+            self.in_flight.fetch_sub(batch.bytes, Ordering::AcqRel);
+            if !table.has_pending() {
+                self.idle.notify_all();
+            }
+        }
+    }
+
+    /// The session is over: every pending task, question and wait ends, for this reason.
+    pub fn end_session(&self, reason: &str, now: Stamp) {
+        {
+            let mut why = self.why.lock();
+            if !self.gone.load(Ordering::Acquire) {
+                reason.clone_into(&mut why);
+                self.gone.store(true, Ordering::Release);
+            }
+        }
+        let pending = self.table.lock().all_pending();
+        for batch in pending {
+            self.abandon(&batch, now);
+        }
+        self.idle.notify_all();
+        self.engines_changed.notify_all();
+        self.replied.notify_all();
+        self.tokens.close();
+    }
+
+    fn abandon(&self, batch: &Arc<Batch>, now: Stamp) {
+        let why = self.why.lock().clone();
+        batch.end_all(State::Gone, &why, now);
+        let mut table = self.table.lock();
+        table.finish(batch.first);
+        self.idle.notify_all();
+    }
+
+    /// Why the session is over, once it is.
+    pub fn gone(&self) -> Option<String> {
+        self.gone.load(Ordering::Acquire).then(|| self.why.lock().clone())
+    }
+
+    // --- engines
+
+    /// The engines there are, by id.
+    pub fn engines(&self) -> Vec<EngineInfo> {
+        self.engines.lock().list.clone()
+    }
+
+    /// Their ids.
+    pub fn engine_ids(&self) -> Vec<u32> {
+        self.engines.lock().list.iter().map(|engine| engine.id.0).collect()
+    }
+
+    /// The session of an engine, also of one that is gone.
+    pub fn engine_session(&self, engine: EngineId) -> Option<SessionId> {
+        self.engines.lock().sessions.get(&engine).copied()
+    }
+
+    /// Grows with each change of the engines.
+    pub fn engines_version(&self) -> u64 {
+        self.engines.lock().version
+    }
+
+    /// Waits until `enough` says so of (number of engines, version), or the session or time ends.
+    pub fn wait_engines(&self, until: Instant, enough: impl Fn(usize, u64) -> bool) -> bool {
+        let mut engines = self.engines.lock();
+        loop {
+            if enough(engines.list.len(), engines.version) {
+                return true;
+            }
+            if self.gone.load(Ordering::Acquire)
+                || self.engines_changed.wait_until(&mut engines, until).timed_out()
+            {
+                return enough(engines.list.len(), engines.version);
+            }
+        }
+    }
+
+    /// Lets those who wait for engines look around, as when one failed to start.
+    pub fn wake_engine_waits(&self) {
+        self.engines_changed.notify_all();
+    }
+
+    // --- questions
+
+    /// Asks; the answer is fetched by [`Core::answer`].
+    pub fn ask(&self, body: Request) -> u64 {
+        let id = {
+            let mut replies = self.replies.lock();
+            replies.next += 1;
+            let id = replies.next;
+            replies.open.insert(id, None);
+            id
+        };
+        self.uplink.push(Message::bare(FromClient::Request { id, body }));
+        id
+    }
+
+    /// Waits for the answer; `None` if it has not come in time.
+    pub fn answer(&self, id: u64, until: Instant) -> Option<Reply> {
+        let mut replies = self.replies.lock();
+        loop {
+            if let Some(Some(_)) = replies.open.get(&id) {
+                return replies.open.remove(&id).flatten();
+            }
+            if self.gone.load(Ordering::Acquire)
+                || self.replied.wait_until(&mut replies, until).timed_out()
+            {
+                return None;
+            }
+        }
+    }
+
+    /// The answer is no longer wanted.
+    pub fn forget_answer(&self, id: u64) {
+        self.replies.lock().open.remove(&id);
+    }
+
+    // --- the books
+
+    /// The task while its record is still held by anybody.
+    pub fn known(&self, seq: u64) -> Option<Tasks> {
+        let (batch, index) = self.table.lock().known(seq)?;
+        Some(Tasks::one(self.session, batch, index))
+    }
+
+    /// All tasks whose records are still held.
+    pub fn all_known(&self) -> Vec<Tasks> {
+        let batches = self.table.lock().all_known();
+        batches.into_iter().map(|batch| Tasks::of(self.session, batch)).collect()
+    }
+
+    /// Numbers of the tasks without an outcome.
+    pub fn outstanding(&self) -> Vec<u64> {
+        let batches = self.table.lock().all_pending();
+        let tasks = batches.into_iter().filter(|batch| batch.foreign.is_none());
+        tasks.flat_map(|batch| Tasks::of(self.session, batch).pending_numbers()).collect()
+    }
+
+    /// How many tasks were submitted; they are numbered from 0.
+    pub fn submitted(&self) -> u64 {
+        self.table.lock().next()
+    }
+
+    /// Waits until no task is pending; says whether that is so.
+    pub fn wait_idle(&self, until: Instant) -> bool {
+        let mut table = self.table.lock();
+        while table.has_pending() {
+            if self.idle.wait_until(&mut table, until).timed_out() {
+                return !table.has_pending();
+            }
+        }
+        true
+    }
+
+    /// Forgets the outcomes of these finished tasks, or of all of them.
+    pub fn purge(&self, numbers: Option<&[u64]>) {
+        if let Some(numbers) = numbers {
+            for number in numbers {
+                if let Some(tasks) = self.known(*number) {
+                    tasks.release();
+                }
+            }
+            return;
+        }
+        let batches = self.table.lock().all_known();
+        for batch in &batches {
+            Tasks::of(self.session, batch.clone()).release();
+        }
+        let mut table = self.table.lock();
+        for batch in &batches {
+            table.forget(batch.first);
+        }
+    }
+
+    // --- callbacks
+
+    /// Queues `token` when the wait is over.
+    pub fn notify(&self, tasks: &Tasks, until: Until, token: u64) {
+        // Locked first, so that `next_tokens` cannot look for the notice before it is entered.
+        let mut notices = self.notices.lock();
+        let countdown = tasks.notify(until, Ring::Token(self.tokens.clone(), token));
+        notices.insert(token, countdown);
+    }
+
+    /// Takes the tokens there are, waiting for the first; `None` when the session is over.
+    pub fn next_tokens(&self, until: Instant) -> Option<Vec<u64>> {
+        let tokens = self.tokens.take(until)?;
+        let mut notices = self.notices.lock();
+        for token in &tokens {
+            notices.remove(token);
+        }
+        Some(tokens)
+    }
+}
+
+/// Wall clock, in nanoseconds since 1970 (UTC).
+pub fn wall_clock() -> Stamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap_or(Duration::ZERO).as_nanos() as Stamp
+}

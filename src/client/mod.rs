@@ -1,0 +1,16 @@
+//! What is pending and who waits for it.
+//!
+//! Knows: records, stamps, outcomes as opaque bytes, and whom to wake.
+//! Never knows: pickles, scheduling, sockets, Python.
+//! Who talks to it: `bindings` from the user's threads, the I/O thread with what arrives.
+
+pub mod batch;
+pub mod bell;
+pub mod core;
+pub mod remote;
+mod table;
+pub mod tasks;
+
+pub use self::batch::State;
+pub use self::core::{Core, Submission, Uplink, wall_clock};
+pub use self::tasks::{Tasks, Until, Wait};

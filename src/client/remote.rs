@@ -1,0 +1,96 @@
+//! A client of a controller in another process: its session and its I/O thread.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::core::{Core, Uplink, wall_clock};
+use crate::transport::{self, Event, Outbox, Sink, place};
+use crate::wire::{FromClient, Hello, Message, Role, ToClient, limits};
+
+struct Session(Outbox<FromClient>);
+
+impl Uplink for Session {
+    fn push(&self, message: Message<FromClient>) {
+        // If the session is over, its end is told to every task anyway.
+        let _ = self.0.push(message);
+    }
+
+    fn wants_pieces(&self) -> bool {
+        true
+    }
+}
+
+/// A connected client.
+pub struct Remote {
+    /// Its books.
+    pub core: Arc<Core>,
+    /// The controller's process.
+    pub controller_pid: u32,
+    outbox: Outbox<FromClient>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Remote {
+    /// Connects to the controller in `directory`; gives up after `patience`.
+    pub fn connect(
+        directory: &Path,
+        patience: Duration,
+        python: String,
+        bound: u64,
+    ) -> io::Result<Self> {
+        let connection = place::read(directory)?;
+        let session = place::session()?;
+        let hello = Hello {
+            token: connection.token,
+            role: Role::Client,
+            session,
+            pid: std::process::id(),
+            host: place::host(),
+            python,
+        };
+        let runtime = transport::runtime()?;
+        let (sender, events) = mpsc::channel(64);
+        let sink = Sink::new(sender, |event| event);
+        let silence = Some(limits::SILENCE);
+        let connecting = transport::connect(directory, &hello, silence, sink, patience);
+        let (accepted, outbox) = runtime.block_on(connecting).map_err(io::Error::other)?;
+        let core = Arc::new(Core::new(session, Box::new(Session(outbox.clone())), bound));
+        let inside = core.clone();
+        let thread = std::thread::Builder::new().name("oarlock-io".to_owned()).spawn(move || {
+            runtime.block_on(live(&inside, events));
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        });
+        let thread = Mutex::new(Some(thread?));
+        Ok(Self { core, controller_pid: accepted.pid, outbox, thread })
+    }
+
+    /// Says goodbye after everything queued has been sent, and ends the I/O thread.
+    pub fn close(&self) {
+        self.outbox.close();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn live(core: &Core, mut events: mpsc::Receiver<Event<ToClient>>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Messages(messages) => {
+                let now = wall_clock();
+                for message in messages {
+                    core.receive(message, now);
+                }
+            }
+            Event::Closed(reason) => {
+                core.end_session(&format!("the session with the controller ended: {reason}"), wall_clock());
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Sets of tasks: what users hold. Parts of batches, joined in any order, never copied.
+
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::batch::{Batch, Record, State};
+use super::bell::{Bell, Countdown, Ring};
+use crate::wire::{SessionId, Stamp};
+
+/// A user's hold on a batch, counted apart from the table's.
+struct Held(Arc<Batch>);
+
+impl Held {
+    fn new(batch: Arc<Batch>) -> Self {
+        batch.holders.fetch_add(1, Ordering::AcqRel);
+        Self(batch)
+    }
+}
+
+impl Clone for Held {
+    fn clone(&self) -> Self {
+        Self::new(self.0.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.holders.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Deref for Held {
+    type Target = Arc<Batch>;
+    fn deref(&self) -> &Arc<Batch> {
+        &self.0
+    }
+}
+
+/// Consecutive tasks of one batch.
+#[derive(Clone)]
+struct Segment {
+    batch: Held,
+    tasks: Range<u32>,
+    /// Index of the first of them in the set.
+    offset: usize,
+}
+
+/// Tasks of one submission, or of several.
+#[derive(Clone)]
+pub struct Tasks {
+    session: SessionId,
+    segments: Vec<Segment>,
+    len: usize,
+}
+
+/// What a wait is for.
+#[derive(Clone, Copy)]
+pub enum Until {
+    /// All are done.
+    All,
+    /// This one is done.
+    Task(usize),
+    /// So many are done.
+    Count(usize),
+    /// All are done, or one failed.
+    Failure,
+}
+
+/// A wait that has been set up; dropping it forgets it.
+pub struct Wait {
+    bell: Arc<Bell>,
+    _countdown: Arc<Countdown>,
+}
+
+impl Wait {
+    /// Waits until the deadline at most; says whether the wait is over.
+    pub fn until(&self, deadline: Instant) -> bool {
+        self.bell.wait_until(deadline)
+    }
+}
+
+impl Tasks {
+    pub(crate) fn of(session: SessionId, batch: Arc<Batch>) -> Self {
+        let len = batch.lock().records.len();
+        let segments =
+            if len == 0 { vec![] } else { vec![Segment { batch: Held::new(batch), tasks: 0..len as u32, offset: 0 }] };
+        Self { session, segments, len }
+    }
+
+    pub(crate) fn one(session: SessionId, batch: Arc<Batch>, index: u32) -> Self {
+        let segments = vec![Segment { batch: Held::new(batch), tasks: index..index + 1, offset: 0 }];
+        Self { session, segments, len: 1 }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn locate(&self, index: usize) -> (&Arc<Batch>, u32) {
+        let place = self.segments.partition_point(|segment| segment.offset <= index) - 1;
+        let segment = &self.segments[place];
+        (&segment.batch, segment.tasks.start + (index - segment.offset) as u32)
+    }
+
+    fn push(&mut self, batch: &Arc<Batch>, tasks: Range<u32>) {
+        let len = tasks.len();
+        if let Some(last) = self.segments.last_mut()
+            && Arc::ptr_eq(&last.batch, batch)
+            && last.tasks.end == tasks.start
+        {
+            last.tasks.end = tasks.end;
+        } else if len > 0 {
+            self.segments.push(Segment { batch: Held::new(batch.clone()), tasks, offset: self.len });
+        }
+        self.len += len;
+    }
+
+    /// Only these of them, in this order. Indexes must be below `len`.
+    pub fn pick(&self, indexes: impl IntoIterator<Item = usize>) -> Self {
+        let mut picked = Self { session: self.session, segments: Vec::new(), len: 0 };
+        for index in indexes {
+            let (batch, task) = self.locate(index);
+            picked.push(batch, task..task + 1);
+        }
+        picked
+    }
+
+    /// All of these sets, one after the other; `None` for no set.
+    pub fn join<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut sets = sets.into_iter();
+        let mut joined = sets.next()?.clone();
+        for set in sets {
+            for segment in &set.segments {
+                joined.push(&segment.batch, segment.tasks.clone());
+            }
+        }
+        Some(joined)
+    }
+
+    /// Session and number of each task.
+    pub fn ids(&self) -> impl Iterator<Item = (SessionId, u64)> + '_ {
+        self.segments.iter().flat_map(move |segment| {
+            segment.tasks.clone().map(move |index| match &segment.batch.foreign {
+                Some(ids) => ids[index as usize],
+                None => (self.session, segment.batch.first + u64::from(index)),
+            })
+        })
+    }
+
+    /// This client's numbers of the tasks that have no outcome yet.
+    pub(crate) fn pending_numbers(&self) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        self.each(|segment, index, record| {
+            if record.state == State::Pending {
+                numbers.push(segment.batch.first + u64::from(index));
+            }
+        });
+        numbers
+    }
+
+    fn each(&self, mut look: impl FnMut(&Segment, u32, &Record)) {
+        for segment in &self.segments {
+            let changing = segment.batch.lock();
+            for index in segment.tasks.clone() {
+                look(segment, index, &changing.records[index as usize]);
+            }
+        }
+    }
+
+    /// Looks at every record in order.
+    pub fn for_each(&self, mut look: impl FnMut(&Record)) {
+        self.each(|_, _, record| look(record));
+    }
+
+    /// Looks at the record of one task.
+    pub fn record<T>(&self, index: usize, look: impl FnOnce(&Record) -> T) -> T {
+        let (batch, task) = self.locate(index);
+        look(&batch.lock().records[task as usize])
+    }
+
+    /// Changes the record of one task.
+    pub fn record_mut<T>(&self, index: usize, change: impl FnOnce(&mut Record) -> T) -> T {
+        let (batch, task) = self.locate(index);
+        change(&mut batch.lock().records[task as usize])
+    }
+
+    /// When the task was submitted.
+    pub fn submitted(&self, index: usize) -> Stamp {
+        let (batch, task) = self.locate(index);
+        batch.lock().submitted.get(&task).copied().unwrap_or(batch.submitted)
+    }
+
+    /// What the task wrote to this stream so far.
+    pub fn written(&self, index: usize, stream: u8) -> String {
+        let (batch, task) = self.locate(index);
+        let changing = batch.lock();
+        changing.written.get(&task).map_or_else(String::new, |written| {
+            if stream == 2 { written.stderr.clone() } else { written.stdout.clone() }
+        })
+    }
+
+    /// Grows whenever a task writes.
+    pub fn written_version(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.batch.lock().written_version).sum()
+    }
+
+    /// How many have an outcome.
+    pub fn done(&self) -> usize {
+        let count = |segment: &Segment| {
+            let changing = segment.batch.lock();
+            if segment.tasks.len() == changing.records.len() {
+                return changing.done as usize;
+            }
+            let tasks = segment.tasks.start as usize..segment.tasks.end as usize;
+            changing.records[tasks].iter().filter(|r| r.state != State::Pending).count()
+        };
+        self.segments.iter().map(count).sum()
+    }
+
+    /// Whether all have an outcome.
+    pub fn ready(&self) -> bool {
+        self.done() == self.len
+    }
+
+    /// Whether one ended otherwise than well.
+    pub fn failed(&self) -> bool {
+        let mut failed = false;
+        self.for_each(|r| failed |= !matches!(r.state, State::Pending | State::Ok));
+        failed
+    }
+
+    /// Items in each task, if any task is a chunk.
+    pub fn items(&self) -> Option<Vec<u32>> {
+        self.segments.iter().any(|segment| segment.batch.items.is_some()).then(|| {
+            self.segments
+                .iter()
+                .flat_map(|s| s.tasks.clone().map(|index| s.batch.items_in(index) as u32))
+                .collect()
+        })
+    }
+
+    /// Items in all tasks.
+    pub fn items_total(&self) -> u64 {
+        self.items().map_or(self.len as u64, |items| items.iter().map(|n| u64::from(*n)).sum())
+    }
+
+    /// Items that are done, also in chunks that still run.
+    pub fn items_done(&self) -> u64 {
+        let mut done = 0;
+        self.each(|segment, index, record| {
+            done += if record.state == State::Pending {
+                u64::from(record.progress)
+            } else {
+                segment.batch.items_in(index)
+            };
+        });
+        done
+    }
+
+    /// Indexes of the finished tasks, first finished first.
+    pub fn completion_order(&self) -> Vec<usize> {
+        let mut order = Vec::new();
+        let mut index = 0;
+        self.for_each(|record| {
+            if record.state != State::Pending {
+                order.push((record.received, record.rank, index));
+            }
+            index += 1;
+        });
+        order.sort_unstable();
+        order.into_iter().map(|(_, _, index)| index).collect()
+    }
+
+    /// Forgets the outcomes of the finished tasks, not their records, where no other set holds
+    /// them.
+    pub fn release(&self) {
+        for segment in &self.segments {
+            if segment.batch.holders.load(Ordering::Acquire) > 1 {
+                continue;
+            }
+            let mut changing = segment.batch.lock();
+            for index in segment.tasks.clone() {
+                changing.records[index as usize].parts = None;
+            }
+        }
+    }
+
+    fn countdown(&self, until: Until, ring: Ring) -> Arc<Countdown> {
+        let countdown = Arc::new(Countdown::new(ring));
+        match until {
+            Until::Task(index) => {
+                let (batch, task) = self.locate(index);
+                countdown.expect(batch.watch(task..task + 1, false, &countdown));
+            }
+            Until::All | Until::Count(_) | Until::Failure => {
+                let failure = matches!(until, Until::Failure);
+                let mut pending = 0;
+                for segment in &self.segments {
+                    let more = segment.batch.watch(segment.tasks.clone(), failure, &countdown);
+                    countdown.expect(more);
+                    pending += more;
+                }
+                if let Until::Count(count) = until {
+                    // So many need not be waited for.
+                    let enough = self.len as isize - count.min(self.len) as isize;
+                    countdown.expect(-enough.min(pending));
+                }
+                if failure && self.failed() {
+                    countdown.all();
+                }
+            }
+        }
+        countdown.arm();
+        countdown
+    }
+
+    /// Sets up a wait.
+    pub fn wait(&self, until: Until) -> Wait {
+        let bell = Arc::new(Bell::default());
+        let countdown = self.countdown(until, Ring::Bell(bell.clone()));
+        Wait { bell, _countdown: countdown }
+    }
+
+    /// Queues a token when the wait is over. The countdown must be kept until then.
+    pub fn notify(&self, until: Until, ring: Ring) -> Arc<Countdown> {
+        self.countdown(until, ring)
+    }
+
+    /// Earliest `submitted` and latest `received`, the latter 0 if any is missing.
+    pub fn span(&self) -> (Stamp, Stamp) {
+        let mut first = Stamp::MAX;
+        let mut last = 0;
+        let mut open = false;
+        self.each(|segment, _, record| {
+            first = first.min(segment.batch.submitted);
+            last = last.max(record.received);
+            open |= record.state == State::Pending;
+        });
+        (first, if open { 0 } else { last })
+    }
+}

@@ -1,0 +1,149 @@
+//! The audit of the books: every invariant, counted anew. For tests and simulations.
+
+use crate::wire::EngineId;
+
+use super::engines::Engine;
+use super::hash::{Map, Set};
+use super::lanes::ANY;
+use super::state::State;
+use super::tasks::{List, TaskKey};
+
+impl State {
+    pub(crate) fn check(&self) {
+        let mut listed = 0;
+        for engine in self.engines.iter() {
+            listed += self.check_engine(engine);
+        }
+        listed += self.check_lanes();
+        assert_eq!(listed, self.tasks.len(), "every task stands in one list");
+        self.check_ready();
+        self.check_movable();
+        self.check_funcs();
+        self.check_clients();
+        assert_eq!(self.outcomes.totals(), self.outcomes.recount(), "what is kept is counted");
+    }
+
+    fn count(&self, list: &List, engine: Option<EngineId>, lane: Option<u32>) -> usize {
+        let keys: Vec<TaskKey> = list.iter(&self.tasks).collect();
+        let mut back: Vec<TaskKey> = list.iter_back(&self.tasks).collect();
+        back.reverse();
+        assert_eq!(keys, back, "a list reads the same from both ends");
+        assert_eq!(keys.len(), list.len() as usize, "a list knows its length");
+        for key in &keys {
+            let task = self.tasks.get(*key);
+            assert_eq!(task.engine, engine, "a task knows who holds it");
+            assert!(lane.is_none() || lane == task.lane, "a task knows its lane");
+            assert_eq!(self.tasks.find(task.id), Some(*key), "a task is found by its id");
+        }
+        keys.len()
+    }
+
+    fn check_engine(&self, engine: &Engine) -> usize {
+        let id = engine.info.id;
+        let direct = self.count(&engine.direct, Some(id), None);
+        let balanced = self.count(&engine.balanced, Some(id), None);
+        assert!(engine.direct.iter(&self.tasks).all(|key| self.tasks.get(key).is_direct()));
+        assert!(engine.balanced.iter(&self.tasks).all(|key| !self.tasks.get(key).is_direct()));
+        let held = engine.holds(&self.tasks);
+        assert_eq!(engine.front, held.first().copied().unwrap_or(TaskKey::NONE), "the front");
+        let recalled = held.iter().filter(|key| self.tasks.get(**key).recalled).count();
+        assert_eq!(recalled, engine.recalled as usize, "recalled tasks are counted");
+        if let Some(victim) = engine.asked {
+            let victim = self.engines.get(victim).expect("the engine asked lives");
+            assert!(victim.thieves.contains(&id), "the engine asked knows for whom");
+            assert_eq!(engine.held(), 0, "an engine that waits for an answer has nothing to do");
+        }
+        for thief in &engine.thieves {
+            let thief = self.engines.get(*thief).expect("whoever waits lives");
+            assert_eq!(thief.asked, Some(id), "whoever waits knows for whom");
+        }
+        direct + balanced
+    }
+
+    fn check_lanes(&self) -> usize {
+        let mut named: Map<u32, u64> = Map::default();
+        for (_, task) in self.tasks.iter() {
+            if let Some(lane) = task.lane {
+                *named.entry(lane).or_default() += 1;
+            }
+        }
+        let mut queued = 0;
+        for (at, lane) in self.lanes.iter() {
+            queued += self.count(&lane.queue, None, Some(at));
+            assert_eq!(lane.tasks, named.get(&at).copied().unwrap_or(0), "a lane counts its tasks");
+            if at != ANY {
+                assert!(lane.tasks > 0, "a lane without tasks is closed");
+                assert!(!lane.engines.is_empty(), "a lane without engines is closed");
+                assert_eq!(self.lanes.find(&lane.asked), Some(at), "a lane is found by its set");
+            }
+            for engine in &lane.engines {
+                let engine = self.engines.get(*engine).expect("a lane names the living");
+                assert!(engine.lanes.contains(&at), "an engine knows its lanes");
+            }
+        }
+        queued
+    }
+
+    fn check_ready(&self) {
+        for engine in self.engines.iter() {
+            let id = engine.info.id;
+            let room = engine.has_room(&self.limits).then_some(engine.held());
+            assert_eq!(self.ready.get(id), room, "engine {id} is ranked by what it holds");
+            if room.is_none() {
+                continue;
+            }
+            assert!(self.lanes.get(ANY).queue.is_empty(), "nothing waits while {id} has room");
+            for lane in &engine.lanes {
+                assert!(self.lanes.get(*lane).queue.is_empty(), "nothing waits for {id}");
+            }
+        }
+        assert!(self.ready.iter().all(|(id, _)| self.engines.get(id).is_some()));
+    }
+
+    fn check_movable(&self) {
+        let mut counted: Map<(u32, EngineId), u32> = Map::default();
+        for (key, task) in self.tasks.iter() {
+            let (Some(id), Some(lane)) = (task.engine, task.lane) else {
+                assert!(!task.movable && !task.recalled, "only a held task may be taken back");
+                continue;
+            };
+            let front = self.engines.get(id).is_some_and(|engine| engine.front == key);
+            let free = !task.cancelled && !task.recalled && task.started.is_none();
+            assert_eq!(task.movable, free && !front, "what may be taken back is marked");
+            if task.movable {
+                *counted.entry((lane, id)).or_default() += 1;
+            }
+        }
+        for (at, lane) in self.lanes.iter() {
+            for (id, count) in lane.movable.iter() {
+                assert_eq!(counted.remove(&(at, id)), Some(count), "and counted");
+            }
+        }
+        assert!(counted.is_empty(), "and counted everywhere");
+    }
+
+    fn check_funcs(&self) {
+        for (key, func) in self.funcs.iter() {
+            let tasks = self.tasks.iter().filter(|(_, task)| task.func == key).count();
+            assert_eq!(func.tasks, tasks as u64, "a function counts its tasks");
+            let owns = |funcs: &Set<u32>| funcs.contains(&key);
+            let owners = self.clients.iter().filter(|(_, client)| owns(&client.funcs)).count();
+            assert_eq!(func.owners as usize, owners, "a function counts its owners");
+            assert!(tasks + owners > 0, "a function nobody needs is dropped");
+            for engine in self.engines.iter() {
+                let known = func.known.contains(&engine.info.id);
+                assert_eq!(known, owns(&engine.funcs), "who knows a function is known");
+            }
+        }
+    }
+
+    fn check_clients(&self) {
+        for (id, client) in self.clients.iter() {
+            let pending = self.tasks.iter().filter(|(_, task)| task.id.client == id).count();
+            let kept = self.outcomes.iter().filter(|(task, _)| task.client == id).count();
+            assert_eq!(client.known, (pending + kept) as u64, "a client's tasks are counted");
+            assert!(client.alive || client.known > 0, "a client of no use is dropped");
+            assert!(self.clients.of_session(client.session).any(|other| other == id));
+        }
+    }
+}

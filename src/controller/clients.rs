@@ -1,0 +1,105 @@
+//! The clients there are, and those that are gone but whose tasks are still known.
+
+use smallvec::SmallVec;
+
+use crate::wire::{ClientId, SessionId};
+
+use super::hash::{Map, Set};
+
+/// One client.
+pub(crate) struct Client {
+    pub(crate) session: SessionId,
+    /// Whether it is there.
+    pub(crate) alive: bool,
+    /// The lowest number it may use next. Numbers only grow, so that whatever arrives twice is
+    /// noticed without remembering what has finished.
+    pub(crate) next: u64,
+    /// Functions it put.
+    pub(crate) funcs: Set<u32>,
+    /// Its tasks that are unfinished or whose outcomes are kept.
+    pub(crate) known: u64,
+}
+
+/// All clients.
+#[derive(Default)]
+pub(crate) struct Clients {
+    map: Map<ClientId, Client>,
+    /// The numbers of each session's clients, oldest first.
+    sessions: Map<SessionId, SmallVec<[ClientId; 2]>>,
+}
+
+impl Clients {
+    /// Enters a client; `false` if the number is in use.
+    pub(crate) fn join(&mut self, id: ClientId, session: SessionId) -> bool {
+        if self.map.contains_key(&id) {
+            return false;
+        }
+        let client = Client { session, alive: true, next: 0, funcs: Set::default(), known: 0 };
+        self.map.insert(id, client);
+        self.sessions.entry(session).or_default().push(id);
+        true
+    }
+
+    /// A client that is there.
+    pub(crate) fn alive(&mut self, id: ClientId) -> Option<&mut Client> {
+        self.map.get_mut(&id).filter(|client| client.alive)
+    }
+
+    /// Whether a client is there.
+    pub(crate) fn is_alive(&self, id: ClientId) -> bool {
+        self.map.get(&id).is_some_and(|client| client.alive)
+    }
+
+    /// Counts tasks that have become known.
+    pub(crate) fn learn(&mut self, id: ClientId, tasks: u64) {
+        if let Some(client) = self.map.get_mut(&id) {
+            client.known += tasks;
+        }
+    }
+
+    /// Counts a task that is no longer known.
+    pub(crate) fn forget(&mut self, id: ClientId) {
+        if let Some(client) = self.map.get_mut(&id) {
+            client.known -= 1;
+            self.drop_unneeded(id);
+        }
+    }
+
+    /// Removes a client that is gone and of which nothing is known any more.
+    pub(crate) fn drop_unneeded(&mut self, id: ClientId) {
+        let Some(client) = self.map.get(&id) else { return };
+        if client.alive || client.known > 0 {
+            return;
+        }
+        let session = client.session;
+        self.map.remove(&id);
+        if let Some(ids) = self.sessions.get_mut(&session) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.sessions.remove(&session);
+            }
+        }
+    }
+
+    /// The clients a session has had, the latest first.
+    pub(crate) fn of_session(&self, session: SessionId) -> impl Iterator<Item = ClientId> {
+        self.sessions.get(&session).into_iter().flat_map(|ids| ids.iter().rev().copied())
+    }
+
+    /// The session of a client of which something is known.
+    pub(crate) fn session(&self, id: ClientId) -> Option<SessionId> {
+        self.map.get(&id).map(|client| client.session)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ClientId, &Client)> {
+        self.map.iter().map(|(id, client)| (*id, client))
+    }
+
+    /// Those that are there, by number.
+    pub(crate) fn present(&self) -> Vec<ClientId> {
+        let mut ids: Vec<_> =
+            self.iter().filter(|(_, client)| client.alive).map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        ids
+    }
+}

@@ -1,0 +1,66 @@
+//! What may happen to the controller, and what it may want done about it.
+
+use crate::wire::{
+    ClientId, EngineId, EngineInfo, FromClient, FromEngine, Message, SessionId, Stamp, ToClient,
+    ToEngine,
+};
+
+/// Something that happened outside.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A client was admitted.
+    ClientJoined {
+        /// The number it was given, never given before.
+        client: ClientId,
+        /// Its process's session; known already if the client comes again.
+        session: SessionId,
+    },
+    /// A client's session ended, whatever the reason.
+    ClientLost {
+        /// The client.
+        client: ClientId,
+    },
+    /// An engine was admitted.
+    EngineJoined {
+        /// The engine; its number was never given before.
+        info: EngineInfo,
+    },
+    /// An engine's session or process ended.
+    EngineLost {
+        /// The engine.
+        engine: EngineId,
+        /// For instance `killed by SIGKILL`.
+        cause: String,
+        /// The end of its log.
+        output: String,
+    },
+    /// A client said something.
+    FromClient(ClientId, Message<FromClient>),
+    /// An engine said something.
+    FromEngine(EngineId, Message<FromEngine>),
+}
+
+/// Something to be done outside, in the order given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Send this to a client.
+    ToClient(ClientId, Message<ToClient>),
+    /// Send this to an engine.
+    ToEngine(EngineId, Message<ToEngine>),
+    /// Nothing of this engine is wanted any more: close what is left of its session and end what
+    /// is left of its process. May concern an engine that is long gone.
+    EndEngine(EngineId),
+    /// Send a signal to an engine's process.
+    SignalEngine(EngineId, i32),
+    /// End every engine and the controller, after what was sent before has left.
+    Stop,
+}
+
+/// The time at which an event is handled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Nanoseconds of a clock that never goes back.
+    pub mono: u64,
+    /// The same moment by the calendar.
+    pub wall: Stamp,
+}

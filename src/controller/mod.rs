@@ -1,0 +1,47 @@
+//! Who runs what, where, and what became of it.
+//!
+//! Knows: tasks, functions, engines, clients, in which order and where tasks run, and the outcomes
+//! that are kept. Never knows: sockets, clocks, processes, what the bytes of a task mean, Python.
+//! Who talks to it: a shell, which turns what arrives into [`Event`]s, hands each to
+//! [`Reactor::handle`] with the time, and carries out the [`Effect`]s in their order.
+//!
+//! - `event`: what may happen, and what may be done about it.
+//! - `reactor`, `submit`, `report`, `request`: one function per event.
+//! - `schedule`, `lanes`, `ranks`: which engine gets which task, and what is taken back.
+//! - `settle`, `outcomes`: the end of a task, told once and kept for a while.
+//! - `run`, `spawn`, `embedded`, `standalone`: the shell, the only files here with I/O.
+//! - `tasks`, `engines`, `clients`, `funcs`: the books; `state` holds them, `check` audits them.
+
+mod check;
+mod clients;
+mod embedded;
+mod engines;
+mod event;
+mod funcs;
+mod hash;
+mod lanes;
+mod outcomes;
+mod ranks;
+mod reactor;
+mod report;
+mod request;
+mod run;
+mod schedule;
+mod settle;
+mod slab;
+mod spawn;
+mod standalone;
+mod state;
+mod submit;
+mod tasks;
+mod texts;
+
+#[cfg(test)]
+mod tests;
+
+pub use embedded::Embedded;
+pub use event::{Effect, Event, Now};
+pub use reactor::Reactor;
+pub use spawn::Recipe;
+pub use standalone::serve;
+pub use state::Limits;

@@ -1,0 +1,98 @@
+//! Questions of clients and their answers.
+
+use crate::wire::{
+    ClientId, EngineId, Message, Reply, Request, SessionId, TaskId, ToClient, ToEngine,
+};
+
+use super::event::Effect;
+use super::state::{State, Turn};
+use super::texts;
+
+impl Turn<'_> {
+    pub(crate) fn on_request(&mut self, client: ClientId, id: u64, request: Request) {
+        let mut stop = false;
+        let body = match request {
+            Request::QueueStatus => self.state.queue_status(),
+            Request::History => Reply::History(self.state.history()),
+            Request::Purge(tasks) => self.purge(tasks),
+            Request::Shutdown(engines) => self.shut_down(&engines),
+            Request::Signal(engines, signal) => self.signal(&engines, signal),
+            Request::Stop => {
+                stop = true;
+                Reply::Done
+            }
+        };
+        self.tell_client(client, Message::bare(ToClient::Reply { id, body }));
+        if stop {
+            self.out.push(Effect::Stop);
+        }
+    }
+
+    fn purge(&mut self, tasks: Option<Vec<(SessionId, u64)>>) -> Reply {
+        let ids: Vec<TaskId> = match tasks {
+            None => self.state.outcomes.iter().map(|(id, _)| id).collect(),
+            Some(tasks) => tasks.iter().flat_map(|task| self.state.ids(*task)).collect(),
+        };
+        for id in ids {
+            if self.state.outcomes.remove(id) {
+                self.state.clients.forget(id.client);
+            }
+        }
+        Reply::Done
+    }
+
+    /// What an engine has not started goes to others while it ends.
+    fn shut_down(&mut self, engines: &[EngineId]) -> Reply {
+        if let Some(refusal) = self.refuse_unknown(engines) {
+            return refusal;
+        }
+        for id in engines {
+            let engine = self.state.engines.live(*id);
+            if std::mem::replace(&mut engine.draining, true) {
+                continue;
+            }
+            self.state.rank(*id);
+            self.recall(*id, |_| true, usize::MAX);
+            self.tell_engine(*id, Message::bare(ToEngine::Shutdown));
+        }
+        Reply::Done
+    }
+
+    fn signal(&mut self, engines: &[EngineId], signal: i32) -> Reply {
+        if let Some(refusal) = self.refuse_unknown(engines) {
+            return refusal;
+        }
+        self.out.extend(engines.iter().map(|id| Effect::SignalEngine(*id, signal)));
+        Reply::Done
+    }
+
+    /// All of the engines or none, so that a refused request has done nothing.
+    fn refuse_unknown(&self, engines: &[EngineId]) -> Option<Reply> {
+        let unknown = engines.iter().find(|id| self.state.engines.get(**id).is_none())?;
+        Some(Reply::Refused(texts::no_engine(*unknown, self.state.engines.list())))
+    }
+}
+
+impl State {
+    /// The tasks that a session may have meant by a number.
+    fn ids(&self, (session, seq): (SessionId, u64)) -> impl Iterator<Item = TaskId> {
+        self.clients.of_session(session).map(move |client| TaskId { client, seq })
+    }
+
+    fn queue_status(&self) -> Reply {
+        let engines = self.engines.iter().map(|engine| {
+            let (direct, balanced) = (engine.direct.len(), engine.balanced.len());
+            (engine.info.id, u64::from(direct), u64::from(balanced), engine.completed)
+        });
+        Reply::QueueStatus(self.lanes.waiting(), engines.collect())
+    }
+
+    fn history(&self) -> Vec<(SessionId, u64)> {
+        let pending = self.tasks.iter().map(|(_, task)| (task.order, task.id));
+        let kept = self.outcomes.iter().map(|(id, kept)| (kept.order, id));
+        let mut known: Vec<_> = pending.chain(kept).collect();
+        known.sort_unstable();
+        let named = |(_, id): (u64, TaskId)| Some((self.clients.session(id.client)?, id.seq));
+        known.into_iter().filter_map(named).collect()
+    }
+}

@@ -1,0 +1,461 @@
+//! The controller's shell: the only file of this room with sockets, clocks and processes.
+//!
+//! It turns what arrives into events, hands them to the reactor, and carries out the effects. The
+//! same shell serves an embedded controller, whose own client is a function call away, and one that
+//! runs alone.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+
+use super::spawn::{self, End, Started};
+use super::{Effect, Event, Limits, Now, Reactor};
+use crate::client::{Core, Uplink, wall_clock};
+use crate::transport::{self, Arrival, CloseReason, Door, DoorError, Keeper, Outbox, Sink, place};
+use crate::wire::message::EMBEDDED;
+use crate::wire::{
+    ClientId, EngineId, EngineInfo, FromClient, FromEngine, Hello, Message, Role, SessionId,
+    ToClient, ToEngine, limits,
+};
+
+/// Time engines have to end by themselves when the controller stops.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+/// Time between the end of an engine's session and the end of its process, or the reverse.
+const MERGE: Duration = Duration::from_millis(500);
+
+/// Something for the shell to do.
+enum Incoming {
+    Control(Control),
+    Client(ClientId, transport::Event<FromClient>),
+    Engine(EngineId, transport::Event<FromEngine>),
+    Arrival(Arrival),
+    /// A process that was started here ended.
+    Ended(u32, End),
+    /// The session of this engine ended some time ago, and its process has not been seen to.
+    Overdue(EngineId),
+}
+
+enum Control {
+    Watch(Started),
+    Stop,
+}
+
+/// Messages of the embedded client on their way to the shell.
+#[derive(Default)]
+struct Inbox {
+    messages: Mutex<Vec<Message<FromClient>>>,
+    filled: Notify,
+}
+
+/// The embedded client's way to the controller.
+pub(super) struct Direct(Arc<Inbox>);
+
+impl Uplink for Direct {
+    fn push(&self, message: Message<FromClient>) {
+        let first = {
+            let mut messages = self.0.messages.lock();
+            messages.push(message);
+            messages.len() == 1
+        };
+        if first {
+            self.0.filled.notify_one();
+        }
+    }
+
+    fn wants_pieces(&self) -> bool {
+        false
+    }
+}
+
+/// What the shell tells to those who started engines.
+#[derive(Default)]
+pub(super) struct Outlook {
+    failures: Mutex<Vec<String>>,
+}
+
+impl Outlook {
+    /// Why processes ended before they joined.
+    pub(super) fn failures(&self) -> Vec<String> {
+        self.failures.lock().clone()
+    }
+}
+
+/// A hand on a running controller.
+#[derive(Clone)]
+pub(super) struct Handle {
+    sender: mpsc::Sender<Incoming>,
+    /// See [`Outlook`].
+    pub(super) outlook: Arc<Outlook>,
+}
+
+impl Handle {
+    /// Watches a process that is to become an engine. Must not be called on the I/O thread.
+    pub(super) fn watch(&self, started: Started) {
+        let _ = self.sender.blocking_send(Incoming::Control(Control::Watch(started)));
+    }
+
+    /// Ends the engines and then the controller. Must not be called on the I/O thread.
+    pub(super) fn stop(&self) {
+        let _ = self.sender.blocking_send(Incoming::Control(Control::Stop));
+    }
+
+    /// As [`Handle::stop`], on the I/O thread.
+    pub(super) async fn stop_soon(&self) {
+        let _ = self.sender.send(Incoming::Control(Control::Stop)).await;
+    }
+}
+
+struct Engine {
+    outbox: Outbox<ToEngine>,
+    pid: u32,
+    /// Why its session is over, if it is.
+    closed: Option<String>,
+}
+
+/// A controller that has not been started yet.
+pub(super) struct Shell {
+    reactor: Reactor,
+    door: Door,
+    python: String,
+    session: SessionId,
+    sender: mpsc::Sender<Incoming>,
+    incoming: mpsc::Receiver<Incoming>,
+    inbox: Arc<Inbox>,
+    local: Option<Arc<Core>>,
+    outlook: Arc<Outlook>,
+    clients: HashMap<ClientId, Outbox<ToClient>>,
+    engines: HashMap<EngineId, Engine>,
+    /// Processes started here: the engine each became, if it did.
+    processes: HashMap<u32, Option<EngineId>>,
+    next_client: u32,
+    next_engine: u32,
+    epoch: Instant,
+    effects: Vec<Effect>,
+    stopping: bool,
+}
+
+impl Shell {
+    /// Opens the door of a cluster in `directory`. Must be called inside a runtime.
+    pub(super) fn open(directory: &Path, python: String, embedded: bool) -> io::Result<Self> {
+        let (session, pid, token) = (place::session()?, std::process::id(), place::token()?);
+        place::prepare(directory)?;
+        let (sender, incoming) = mpsc::channel(256);
+        let keeper = Keeper { token: token.clone(), session, pid };
+        // The door comes first: its lock says whether the place is free.
+        let door = Door::open(directory, keeper, sender.clone(), Incoming::Arrival);
+        let door = door.map_err(in_words)?;
+        place::write(directory, &place::Connection { token, pid, embedded })?;
+        Ok(Self {
+            reactor: Reactor::new(Limits::default()),
+            door,
+            python,
+            session,
+            sender,
+            incoming,
+            inbox: Arc::default(),
+            local: None,
+            outlook: Arc::default(),
+            clients: HashMap::new(),
+            engines: HashMap::new(),
+            processes: HashMap::new(),
+            next_client: EMBEDDED.0 + 1,
+            next_engine: 0,
+            epoch: Instant::now(),
+            effects: Vec::new(),
+            stopping: false,
+        })
+    }
+
+    /// A hand to keep while the shell runs.
+    pub(super) fn handle(&self) -> Handle {
+        Handle { sender: self.sender.clone(), outlook: self.outlook.clone() }
+    }
+
+    /// Takes in the client of this process.
+    pub(super) fn embed(&mut self, bound: u64) -> Arc<Core> {
+        let uplink = Box::new(Direct(self.inbox.clone()));
+        let core = Arc::new(Core::new(self.session, uplink, bound));
+        self.local = Some(core.clone());
+        self.handle_event(Event::ClientJoined { client: EMBEDDED, session: self.session });
+        core
+    }
+
+    /// Runs until it is stopped.
+    pub(super) async fn run(mut self) {
+        let mut batch = Vec::with_capacity(64);
+        let inbox = self.inbox.clone();
+        while !self.stopping {
+            tokio::select! {
+                biased;
+                () = inbox.filled.notified() => {}
+                _ = self.incoming.recv_many(&mut batch, 64) => {}
+            }
+            for incoming in batch.drain(..) {
+                self.take(incoming);
+            }
+            let messages = std::mem::take(&mut *self.inbox.messages.lock());
+            for message in messages {
+                self.handle_event(Event::FromClient(EMBEDDED, message));
+            }
+        }
+        self.stop().await;
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: self.epoch.elapsed().as_nanos() as u64, wall: wall_clock() }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        let now = self.now();
+        self.reactor.handle(now, event, &mut self.effects);
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            self.carry_out(effect, now);
+        }
+        self.effects = effects;
+    }
+
+    fn carry_out(&mut self, effect: Effect, now: Now) {
+        match effect {
+            Effect::ToClient(EMBEDDED, message) => {
+                if let Some(core) = &self.local {
+                    core.receive(message, now.wall);
+                }
+            }
+            Effect::ToClient(client, message) => {
+                if let Some(outbox) = self.clients.get(&client) {
+                    sent(outbox.push(message));
+                }
+            }
+            Effect::ToEngine(engine, message) => {
+                if let Some(engine) = self.engines.get(&engine) {
+                    sent(engine.outbox.push(message));
+                }
+            }
+            Effect::EndEngine(engine) => {
+                if let Some(engine) = self.engines.remove(&engine) {
+                    engine.outbox.abort();
+                    if self.processes.contains_key(&engine.pid) {
+                        spawn::kill(engine.pid);
+                    }
+                }
+            }
+            Effect::SignalEngine(engine, number) => {
+                if let Some(engine) = self.engines.get(&engine) {
+                    spawn::signal(engine.pid, number);
+                }
+            }
+            Effect::Stop => self.stopping = true,
+        }
+    }
+
+    fn take(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Control(Control::Watch(started)) => {
+                self.processes.insert(started.pid(), None);
+                let pid = started.pid();
+                let sender = self.sender.clone();
+                tokio::spawn(async move {
+                    let end = started.ended().await;
+                    let _ = sender.send(Incoming::Ended(pid, end)).await;
+                });
+            }
+            Incoming::Control(Control::Stop) => self.stopping = true,
+            Incoming::Arrival(arrival) => self.arrive(arrival),
+            Incoming::Client(client, transport::Event::Messages(messages)) => {
+                for message in messages {
+                    self.handle_event(Event::FromClient(client, message));
+                }
+            }
+            Incoming::Client(client, transport::Event::Closed(_)) => {
+                if self.clients.remove(&client).is_some() {
+                    self.handle_event(Event::ClientLost { client });
+                }
+            }
+            Incoming::Engine(engine, transport::Event::Messages(messages)) => {
+                for message in messages {
+                    self.handle_event(Event::FromEngine(engine, message));
+                }
+            }
+            Incoming::Engine(engine, transport::Event::Closed(reason)) => {
+                self.session_closed(engine, &reason);
+            }
+            Incoming::Ended(pid, end) => self.process_ended(pid, end),
+            Incoming::Overdue(engine) => {
+                if let Some(Engine { closed: Some(cause), .. }) = self.engines.get(&engine) {
+                    let cause = cause.clone();
+                    self.lose(engine, End { cause, output: String::new() });
+                }
+            }
+        }
+    }
+
+    /// The session of an engine is over. If its process was started here, its end says why.
+    fn session_closed(&mut self, id: EngineId, reason: &CloseReason) {
+        let Some(engine) = self.engines.get_mut(&id) else { return };
+        let cause = reason.to_string();
+        if !self.processes.contains_key(&engine.pid) {
+            self.lose(id, End { cause, output: String::new() });
+            return;
+        }
+        engine.closed = Some(cause);
+        self.later(Incoming::Overdue(id));
+    }
+
+    /// A process started here ended. What it sent before still counts, so its session is let
+    /// run out.
+    fn process_ended(&mut self, pid: u32, end: End) {
+        match self.processes.remove(&pid).flatten() {
+            None => {
+                let End { cause, output } = end;
+                let text = format!("engine process {pid} ended before it joined: {cause}\n{output}");
+                self.outlook.failures.lock().push(text.trim_end().to_owned());
+                if let Some(core) = &self.local {
+                    core.wake_engine_waits();
+                }
+            }
+            Some(id) => match self.engines.get(&id) {
+                Some(Engine { closed: Some(_), .. }) => self.lose(id, end),
+                Some(_) => {
+                    if let Some(engine) = self.engines.get_mut(&id) {
+                        engine.closed = Some(end.cause);
+                    }
+                    self.later(Incoming::Overdue(id));
+                }
+                None => {}
+            },
+        }
+    }
+
+    fn later(&self, incoming: Incoming) {
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(MERGE).await;
+            let _ = sender.send(incoming).await;
+        });
+    }
+
+    fn lose(&mut self, engine: EngineId, end: End) {
+        let End { cause, output } = end;
+        self.engines.remove(&engine);
+        self.handle_event(Event::EngineLost { engine, cause, output });
+    }
+
+    /// Somebody is at the door, and the door says that it has the secret.
+    fn arrive(&mut self, arrival: Arrival) {
+        let theirs = arrival.hello.python.clone();
+        if !theirs.is_empty() && !self.python.is_empty() && theirs != self.python {
+            let ours = &self.python;
+            arrival.refuse(format!(
+                "this cluster runs Python {ours}, and functions cannot be exchanged with Python \
+                 {theirs}; hint: start client and engines with the same version"
+            ));
+            return;
+        }
+        let sender = self.sender.clone();
+        let silence = Some(limits::SILENCE);
+        let Hello { role, session, pid, host, .. } = arrival.hello.clone();
+        // A peer for which the system has no sockets left is turned away without a word; it
+        // will ask again.
+        match role {
+            Role::Client => {
+                let client = ClientId(self.next_client);
+                let sink = Sink::new(sender, move |event| Incoming::Client(client, event));
+                let Ok(outbox) = arrival.admit(client.0, silence, sink) else { return };
+                self.next_client += 1;
+                self.clients.insert(client, outbox);
+                self.handle_event(Event::ClientJoined { client, session });
+            }
+            Role::Engine => {
+                let id = EngineId(self.next_engine);
+                let sink = Sink::new(sender, move |event| Incoming::Engine(id, event));
+                let Ok(outbox) = arrival.admit(id.0, silence, sink) else { return };
+                self.next_engine += 1;
+                if let Some(engine) = self.processes.get_mut(&pid) {
+                    *engine = Some(id);
+                }
+                self.engines.insert(id, Engine { outbox, pid, closed: None });
+                let info = EngineInfo { id, session, pid, host };
+                self.handle_event(Event::EngineJoined { info });
+            }
+        }
+    }
+
+    /// Ends what was started here, says goodbye to the others, and leaves the place clean.
+    async fn stop(mut self) {
+        for engine in self.engines.values() {
+            sent(engine.outbox.push(Message::bare(ToEngine::Shutdown)));
+            engine.outbox.close();
+        }
+        for client in self.clients.values() {
+            client.close();
+        }
+        let deadline = tokio::time::Instant::now() + STOP_GRACE;
+        // Processes that have not joined yet have nothing to finish.
+        for (pid, _) in self.processes.iter().filter(|(_, engine)| engine.is_none()) {
+            spawn::kill(*pid);
+        }
+        while !self.processes.is_empty() || self.open_sessions() {
+            let incoming = tokio::time::timeout_at(deadline, self.incoming.recv()).await;
+            match incoming {
+                Ok(Some(Incoming::Ended(pid, _))) => {
+                    self.processes.remove(&pid);
+                }
+                Ok(Some(Incoming::Engine(id, transport::Event::Closed(_)))) => {
+                    self.engines.remove(&id);
+                }
+                Ok(Some(Incoming::Client(id, transport::Event::Closed(_)))) => {
+                    self.clients.remove(&id);
+                }
+                Ok(Some(Incoming::Arrival(arrival))) => arrival.refuse("this cluster is stopping"),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    self.processes.keys().for_each(|pid| spawn::kill(*pid));
+                    self.reap().await;
+                    break;
+                }
+            }
+        }
+        if let Some(core) = &self.local {
+            core.end_session("the cluster was stopped", wall_clock());
+        }
+        drop(self.door);
+    }
+
+    fn open_sessions(&self) -> bool {
+        !self.engines.is_empty() || !self.clients.is_empty()
+    }
+
+    /// Waits for processes that were killed; the kernel ends them, so this is short.
+    async fn reap(&mut self) {
+        while !self.processes.is_empty() {
+            match self.incoming.recv().await {
+                Some(Incoming::Ended(pid, _)) => {
+                    self.processes.remove(&pid);
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+}
+
+/// A push fails when the session is over, which its last event tells, or when a message exceeds a
+/// limit of the wire, which the reactor refuses before.
+fn sent(pushed: Result<(), transport::PushError>) {
+    debug_assert!(!matches!(pushed, Err(transport::PushError::Unsendable(_))), "{pushed:?}");
+}
+
+fn in_words(error: DoorError) -> io::Error {
+    match error {
+        DoorError::InUse(_) => io::Error::new(io::ErrorKind::AddrInUse, error.to_string()),
+        DoorError::NotOurs(_) => io::Error::new(io::ErrorKind::PermissionDenied, error.to_string()),
+        DoorError::Io { error: ref inner, .. } => io::Error::new(inner.kind(), error.to_string()),
+    }
+}

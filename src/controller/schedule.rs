@@ -1,0 +1,242 @@
+//! Which engine gets which task, and what is taken back.
+//!
+//! Three moves keep the engines busy, each in constant time per task moved:
+//!
+//! - `spread` after tasks came: the lane's oldest task goes to the engine with room that holds
+//!   least, until the queue or the room ends.
+//! - `feed` after an engine got room: it takes the oldest task of the lanes it serves.
+//! - `steal` when that found nothing and the engine holds nothing: half of what another engine
+//!   holds and may not have started is called back into the queue.
+//!
+//! Between events no task is queued that an engine with room might run.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::wire::{EngineId, Message, Parts, TaskId, ToEngine};
+
+use super::engines::Engine;
+use super::lanes::ANY;
+use super::state::{State, Turn};
+use super::tasks::TaskKey;
+
+impl State {
+    /// Enters an engine in `ready` under what it holds, or takes it out.
+    pub(crate) fn rank(&mut self, id: EngineId) {
+        let room = self.engines.get(id).filter(|engine| engine.has_room(&self.limits));
+        self.ready.set(id, room.map(Engine::held));
+    }
+
+    /// Looks whether a task may be taken back. The oldest of an engine never is: it may be running.
+    pub(crate) fn refresh(&mut self, key: TaskKey) {
+        let task = self.tasks.get(key);
+        let Some(id) = task.engine else { return };
+        let free = !task.cancelled && !task.recalled && task.started.is_none();
+        let movable = free && !task.is_direct() && self.engines.live(id).front != key;
+        self.mark(key, movable);
+    }
+
+    /// Counts or uncounts a held task as one that may be taken back.
+    fn mark(&mut self, key: TaskKey, movable: bool) {
+        let task = self.tasks.get_mut(key);
+        let (Some(id), Some(lane)) = (task.engine, task.lane) else { return };
+        if movable == task.movable {
+            return;
+        }
+        task.movable = movable;
+        let ranks = &mut self.lanes.get_mut(lane).movable;
+        let count = ranks.get(id).unwrap_or(0);
+        let count = if movable { count + 1 } else { count - 1 };
+        ranks.set(id, (count > 0).then_some(count));
+    }
+
+    /// Looks which task of an engine is the oldest now.
+    fn refront(&mut self, id: EngineId, mono: u64) {
+        let engine = self.engines.live(id);
+        let front = engine.oldest(&self.tasks);
+        if front == engine.front {
+            return;
+        }
+        engine.front = front;
+        engine.front_since = mono;
+        if let Some(front) = front.some() {
+            self.refresh(front);
+        }
+    }
+
+    /// The lane with the oldest task that an engine may run.
+    fn oldest_lane(&self, id: EngineId) -> Option<u32> {
+        let lanes = &self.engines.get(id)?.lanes;
+        let head = |lane: u32| {
+            let front = self.lanes.get(lane).queue.front()?;
+            Some((self.tasks.get(front).order, lane))
+        };
+        std::iter::once(ANY).chain(lanes.iter().copied()).filter_map(head).min().map(|(_, at)| at)
+    }
+
+    fn has_room(&self, id: EngineId) -> bool {
+        self.engines.get(id).is_some_and(|engine| engine.has_room(&self.limits))
+    }
+}
+
+impl Turn<'_> {
+    /// Hands the queued tasks of a lane to whoever has room for them.
+    pub(crate) fn spread(&mut self, lane: u32) {
+        if lane == ANY {
+            while let Some(engine) = self.state.ready.first() {
+                if !self.take(lane, engine) {
+                    return;
+                }
+            }
+            return;
+        }
+        let ready = &self.state.ready;
+        let load = |id: &EngineId| Some(Reverse((ready.get(*id)?, *id)));
+        let mut engines: BinaryHeap<_> =
+            self.state.lanes.get(lane).engines.iter().filter_map(load).collect();
+        while let Some(Reverse((_, engine))) = engines.pop() {
+            if !self.take(lane, engine) {
+                return;
+            }
+            if let Some(load) = self.state.ready.get(engine) {
+                engines.push(Reverse((load, engine)));
+            }
+        }
+    }
+
+    /// Hands queued tasks to one engine as far as it has room; if there are none and it has
+    /// nothing to do, asks for some of another's.
+    pub(crate) fn feed(&mut self, engine: EngineId) {
+        while self.state.has_room(engine) {
+            let Some(lane) = self.state.oldest_lane(engine) else {
+                return self.steal(engine);
+            };
+            self.take(lane, engine);
+        }
+    }
+
+    /// Gives the oldest queued task of a lane to an engine; `false` if there is none.
+    fn take(&mut self, lane: u32, engine: EngineId) -> bool {
+        let state = &mut *self.state;
+        let queue = &mut state.lanes.get_mut(lane).queue;
+        let Some(key) = queue.front() else { return false };
+        queue.remove(&mut state.tasks, key);
+        self.give(key, engine);
+        true
+    }
+
+    /// Gives a task that stands in no list to a living engine.
+    pub(crate) fn give(&mut self, key: TaskKey, id: EngineId) {
+        let state = &mut *self.state;
+        state.given += 1;
+        let task = state.tasks.get_mut(key);
+        task.ticket = state.given;
+        task.engine = Some(id);
+        let direct = task.is_direct();
+        let engine = state.engines.live(id);
+        let list = if direct { &mut engine.direct } else { &mut engine.balanced };
+        list.push_back(&mut state.tasks, key);
+        if let Some(victim) = engine.asked.take() {
+            state.engines.live(victim).thieves.retain(|thief| *thief != id);
+        }
+        state.refront(id, self.now.mono);
+        state.refresh(key);
+        state.rank(id);
+        self.send(key, id);
+    }
+
+    /// Sends a task, and before it its function if this engine does not have it.
+    fn send(&mut self, key: TaskKey, id: EngineId) {
+        let state = &mut *self.state;
+        let task = state.tasks.get_mut(key);
+        // A direct task never goes anywhere else, so its bytes need not stay here.
+        let parts =
+            if task.is_direct() { std::mem::take(&mut task.parts) } else { task.parts.clone() };
+        let (number, kind) = (task.id, task.kind);
+        let func = state.funcs.get_mut(task.func);
+        let name = func.id;
+        let body = func.known.insert(id).then(|| func.body.clone());
+        if let Some(body) = body {
+            state.engines.live(id).funcs.insert(task.func);
+            let parts = Parts::from_buf([body]);
+            self.tell_engine(id, Message { head: ToEngine::Func(name), parts });
+        }
+        let head = ToEngine::Task { id: number, func: name, kind };
+        self.tell_engine(id, Message { head, parts });
+    }
+
+    /// Takes a task from the engine that holds it, if one does.
+    pub(crate) fn release(&mut self, key: TaskKey) {
+        let state = &mut *self.state;
+        state.mark(key, false);
+        let task = state.tasks.get_mut(key);
+        let Some(id) = task.engine.take() else { return };
+        let recalled = std::mem::take(&mut task.recalled);
+        let direct = task.is_direct();
+        let engine = state.engines.live(id);
+        engine.recalled -= u32::from(recalled);
+        let list = if direct { &mut engine.direct } else { &mut engine.balanced };
+        list.remove(&mut state.tasks, key);
+        state.refront(id, self.now.mono);
+        state.rank(id);
+    }
+
+    /// Asks the engine that holds most for half of what it may not have started, the newest.
+    fn steal(&mut self, thief: EngineId) {
+        let Some(engine) = self.state.engines.get(thief) else { return };
+        if engine.held() > 0 || engine.draining || engine.asked.is_some() {
+            return;
+        }
+        let lanes = std::iter::once(ANY).chain(engine.lanes.iter().copied());
+        let loaded = |lane: u32| Some((lane, self.state.lanes.get(lane).movable.last()?));
+        let Some((lane, victim)) = lanes.into_iter().find_map(loaded) else { return };
+        let count = self.state.lanes.get(lane).movable.get(victim).unwrap_or(0).div_ceil(2);
+        self.recall(victim, |task_lane| task_lane == lane, count as usize);
+        self.state.engines.live(thief).asked = Some(victim);
+        let engine = self.state.engines.live(victim);
+        engine.thieves.push(thief);
+        // What comes back is for others, until this engine has shown that it gets on.
+        engine.stalled = true;
+        self.state.rank(victim);
+    }
+
+    /// Asks an engine to give back up to `count` of the newest tasks of certain lanes.
+    pub(crate) fn recall(&mut self, id: EngineId, lanes: impl Fn(u32) -> bool, count: usize) {
+        let state = &mut *self.state;
+        let engine = state.engines.live(id);
+        let wanted = |key: &TaskKey| {
+            let task = state.tasks.get(*key);
+            task.movable && task.lane.is_some_and(&lanes)
+        };
+        let mut keys: Vec<_> =
+            engine.balanced.iter_back(&state.tasks).filter(wanted).take(count).collect();
+        if keys.is_empty() {
+            return;
+        }
+        keys.reverse();
+        engine.recalled += keys.len() as u32;
+        let ids: Vec<TaskId> = keys.iter().map(|key| state.tasks.get(*key).id).collect();
+        for key in keys {
+            state.tasks.get_mut(key).recalled = true;
+            state.refresh(key);
+        }
+        self.tell_engine(id, Message::bare(ToEngine::Recall(ids)));
+    }
+
+    /// Lets the engines for which this one was asked look again.
+    pub(crate) fn feed_thieves(&mut self, victim: EngineId) {
+        let Some(engine) = self.state.engines.get_mut(victim) else { return };
+        let thieves = std::mem::take(&mut engine.thieves);
+        self.feed_all(&thieves);
+    }
+
+    /// Feeds engines that wait for no answer any more.
+    pub(crate) fn feed_all(&mut self, thieves: &[EngineId]) {
+        for thief in thieves {
+            self.state.engines.live(*thief).asked = None;
+        }
+        for thief in thieves {
+            self.feed(*thief);
+        }
+    }
+}

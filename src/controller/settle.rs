@@ -1,0 +1,116 @@
+//! The end of a task: told once to everybody concerned, then kept for a while.
+
+use bytes::Bytes;
+
+use crate::wire::{ClientId, EngineId, Message, Parts, Stamp, Status, TaskId, ToClient, ToEngine};
+
+use super::lanes::ANY;
+use super::outcomes::{Kept, Outcome};
+use super::state::Turn;
+use super::tasks::{TaskKey, Watcher};
+
+impl Outcome {
+    /// An outcome without a value of a task that may have been with an engine.
+    pub(crate) fn bare(status: Status, engine: Option<EngineId>) -> Self {
+        Self { status, engine, started: 0, completed: 0, parts: Parts::new() }
+    }
+
+    /// A refusal with its reason.
+    pub(crate) fn refused(text: &Bytes) -> Self {
+        let parts = Parts::from_buf([text.clone()]);
+        Self { parts, ..Self::bare(Status::Refused, None) }
+    }
+
+    /// The outcome as it is told under a number of the hearer's.
+    pub(crate) fn message(self, seq: u64, submitted: Option<Stamp>) -> Message<ToClient> {
+        let Self { status, engine, started, completed, parts } = self;
+        let head = ToClient::Result { seq, status, engine, submitted, started, completed };
+        Message { head, parts }
+    }
+}
+
+impl Turn<'_> {
+    /// Ends a task that stands in no list.
+    pub(crate) fn finish(&mut self, key: TaskKey, outcome: Outcome) {
+        let task = self.state.tasks.remove(key);
+        let watchers = task.watchers.map(|watchers| *watchers).unwrap_or_default();
+        self.tell(task.id, task.order, task.submitted, &watchers, outcome);
+        if let Some(lane) = task.lane {
+            self.leave_lane(lane);
+        }
+        self.state.funcs.get_mut(task.func).tasks -= 1;
+        self.drop_func(task.func);
+    }
+
+    /// Refuses tasks that never were entered.
+    pub(crate) fn refuse(&mut self, client: ClientId, seqs: std::ops::Range<u64>, text: String) {
+        let text = Bytes::from(text);
+        self.state.clients.learn(client, seqs.end - seqs.start);
+        for seq in seqs {
+            let order = self.next_order();
+            let id = TaskId { client, seq };
+            self.tell(id, order, self.now.wall, &[], Outcome::refused(&text));
+        }
+    }
+
+    fn leave_lane(&mut self, lane: u32) {
+        let tasks = &mut self.state.lanes.get_mut(lane).tasks;
+        *tasks -= 1;
+        if *tasks > 0 || lane == ANY {
+            return;
+        }
+        for engine in self.state.lanes.close(lane) {
+            self.state.engines.live(engine).lanes.retain(|other| *other != lane);
+        }
+    }
+
+    /// Drops a function that nobody needs, here and on the engines.
+    pub(crate) fn drop_func(&mut self, key: u32) {
+        let Some(func) = self.state.funcs.drop_unneeded(key) else { return };
+        let mut known: Vec<_> = func.known.into_iter().collect();
+        known.sort_unstable();
+        for engine in known {
+            self.state.engines.live(engine).funcs.remove(&key);
+            self.tell_engine(engine, Message::bare(ToEngine::Forget(func.id)));
+        }
+    }
+
+    fn tell(
+        &mut self,
+        id: TaskId,
+        order: u64,
+        submitted: Stamp,
+        watchers: &[Watcher],
+        outcome: Outcome,
+    ) {
+        let orphan = !self.state.clients.is_alive(id.client);
+        if !orphan {
+            self.tell_client(id.client, outcome.clone().message(id.seq, None));
+        }
+        for watcher in watchers {
+            if self.state.clients.is_alive(watcher.client) {
+                let message = outcome.clone().message(watcher.seq, Some(submitted));
+                self.tell_client(watcher.client, message);
+            }
+        }
+        let kept = Kept { outcome, submitted, order, orphan, at: self.now.mono };
+        let mut dropped = Vec::new();
+        let state = &mut *self.state;
+        state.outcomes.keep(id, kept, &state.limits, &mut dropped);
+        self.forget(&dropped);
+    }
+
+    /// Drops outcomes that have been kept long enough.
+    pub(crate) fn expire(&mut self) {
+        let mut dropped = Vec::new();
+        let state = &mut *self.state;
+        state.outcomes.expire(self.now.mono, &state.limits, &mut dropped);
+        self.forget(&dropped);
+    }
+
+    fn forget(&mut self, dropped: &[TaskId]) {
+        for id in dropped {
+            self.state.clients.forget(id.client);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Engine processes started here, watched until they end, and why they ended.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use tokio::io::unix::AsyncFd;
+
+/// Bytes of the end of an engine's log that are told when it ends.
+const TAIL: u64 = 2048;
+
+/// How to start an engine.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Environment beside the inherited one.
+    pub env: HashMap<String, String>,
+    /// Where each engine's stdout and stderr go, one file for each.
+    pub log_directory: PathBuf,
+}
+
+/// A process that was started and has not been seen to end.
+#[derive(Debug)]
+pub(super) struct Started {
+    child: Child,
+    pidfd: OwnedFd,
+    log: PathBuf,
+}
+
+impl Recipe {
+    /// Starts one process, in a process group of its own so that Ctrl-C in a terminal is not
+    /// for it.
+    pub(super) fn start(&self) -> io::Result<Started> {
+        let (program, arguments) = self
+            .argv
+            .split_first()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program to start"))?;
+        let (log, file) = new_log(&self.log_directory)?;
+        let child = Command::new(program)
+            .args(arguments)
+            .envs(&self.env)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0)
+            .spawn()?;
+        let pid = Pid::from_child(&child);
+        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        Ok(Started { child, pidfd, log })
+    }
+}
+
+fn new_log(directory: &Path) -> io::Result<(PathBuf, File)> {
+    for number in 0_u32.. {
+        let path = directory.join(format!("engine-{number}.log"));
+        match OpenOptions::new().append(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("a directory does not hold that many files")
+}
+
+/// What is known of a process that ended.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    /// For instance `killed by SIGKILL` or `exit code 3`.
+    pub(super) cause: String,
+    /// The end of its log.
+    pub(super) output: String,
+}
+
+impl Started {
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it ends, and reaps it.
+    pub(super) async fn ended(self) -> End {
+        let Self { mut child, pidfd, log } = self;
+        // A pidfd becomes readable when its process has ended.
+        #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor stays valid")]
+        let watched = AsyncFd::new(pidfd);
+        if let Ok(watched) = watched {
+            let _ = watched.readable().await;
+        }
+        let cause = match child.try_wait() {
+            Ok(Some(status)) => explain(status),
+            // Somebody else in this process reaped it.
+            Ok(None) | Err(_) => "ended for an unknown reason".to_owned(),
+        };
+        End { cause, output: tail(&log).unwrap_or_default() }
+    }
+}
+
+/// Ends a process at once.
+pub(super) fn kill(pid: u32) {
+    signal(pid, Signal::KILL.as_raw());
+}
+
+/// Sends a signal to a process; one that is gone is no error.
+pub(super) fn signal(pid: u32, number: i32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(number)) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn explain(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => {
+            let name = signal_name(signal);
+            if status.core_dumped() {
+                format!("killed by {name} (core dumped)")
+            } else {
+                format!("killed by {name}")
+            }
+        }
+        (None, None) => "ended for an unknown reason".to_owned(),
+    }
+}
+
+fn signal_name(number: i32) -> String {
+    let name = match number {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        libc::SIGSYS => "SIGSYS",
+        other => return format!("signal {other}"),
+    };
+    name.to_owned()
+}
+
+fn tail(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(TAIL)))?;
+    let mut text = Vec::new();
+    file.take(TAIL).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
+}

@@ -1,0 +1,43 @@
+//! A controller that runs alone, for clients in other processes.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::run::Shell;
+use super::spawn::Recipe;
+use crate::transport::{self, place};
+
+/// Runs a controller in `directory` with `count` engines until a client or a signal stops it.
+pub fn serve(directory: &Path, python: String, recipe: Recipe, count: usize) -> io::Result<()> {
+    let runtime = transport::runtime()?;
+    runtime.block_on(async {
+        let shell = Shell::open(directory, python, false)?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let handle = shell.handle();
+        let running = tokio::spawn(shell.run());
+        let starting = handle.clone();
+        let started =
+            tokio::task::spawn_blocking(move || super::embedded::spawn(&starting, &recipe, count));
+        if let Err(error) = started.await.map_err(io::Error::other)? {
+            handle.stop_soon().await;
+            let _ = running.await;
+            return Err(error);
+        }
+        tokio::pin!(running);
+        tokio::select! {
+            _ = &mut running => return Ok(()),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        handle.stop_soon().await;
+        let _ = running.await;
+        Ok(())
+    })?;
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    place::clear(directory);
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! What clients say about functions and tasks.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::wire::{
+    ClientId, EngineId, FuncId, Kind, Message, Parts, SessionId, Status, Target, TaskId, ToClient,
+    ToEngine,
+};
+
+use super::hash::Map;
+use super::lanes::ANY;
+use super::outcomes::Outcome;
+use super::state::Turn;
+use super::tasks::{Task, TaskKey, Watcher};
+use super::texts;
+
+impl Turn<'_> {
+    pub(crate) fn on_func(&mut self, client: ClientId, id: FuncId, parts: &Parts) {
+        let state = &mut *self.state;
+        let Some(owner) = state.clients.alive(client) else { return };
+        let [body] = parts.as_slice() else {
+            state.ignored += 1;
+            return;
+        };
+        let key = state.funcs.enter(id, body.clone());
+        if owner.funcs.insert(key) {
+            state.funcs.get_mut(key).owners += 1;
+        }
+    }
+
+    pub(crate) fn on_forget(&mut self, client: ClientId, id: FuncId) {
+        let state = &mut *self.state;
+        let Some(key) = state.funcs.find(id) else { return };
+        if state.clients.alive(client).is_some_and(|owner| owner.funcs.remove(&key)) {
+            state.funcs.get_mut(key).owners -= 1;
+            self.drop_func(key);
+        }
+    }
+
+    pub(crate) fn on_submit(
+        &mut self,
+        client: ClientId,
+        (first, func, kind): (u64, FuncId, Kind),
+        target: Target,
+        counts: &[u32],
+        parts: Parts,
+    ) {
+        let Some(seqs) = self.numbers(client, first, counts.len()) else { return };
+        if seqs.is_empty() {
+            return;
+        }
+        let said: u64 = counts.iter().copied().map(u64::from).sum();
+        if said != parts.len() as u64 {
+            self.state.ignored += 1;
+            return self.refuse(client, seqs, texts::miscounted(said, parts.len()));
+        }
+        let Some(func) = self.state.funcs.find(func) else {
+            return self.refuse(client, seqs, texts::no_func(func));
+        };
+        let lane = match self.lane(target) {
+            Ok(lane) => lane,
+            Err(text) => return self.refuse(client, seqs, text),
+        };
+        let mut parts = parts.into_iter();
+        for (seq, count) in seqs.zip(counts) {
+            let own: Parts = parts.by_ref().take(*count as usize).collect();
+            let key = self.enter(TaskId { client, seq }, func, kind, Some(lane), own);
+            let state = &mut *self.state;
+            let lane = state.lanes.get_mut(lane);
+            lane.tasks += 1;
+            lane.queue.push_back(&mut state.tasks, key);
+        }
+        self.spread(lane);
+    }
+
+    pub(crate) fn on_direct(
+        &mut self,
+        client: ClientId,
+        (first, func, kind): (u64, FuncId, Kind),
+        engines: &[EngineId],
+        parts: &Parts,
+    ) {
+        let Some(seqs) = self.numbers(client, first, engines.len()) else { return };
+        let Some(func) = self.state.funcs.find(func) else {
+            return self.refuse(client, seqs, texts::no_func(func));
+        };
+        for (seq, engine) in seqs.zip(engines) {
+            let text = match self.state.engines.get(*engine) {
+                Some(there) if there.draining => texts::draining(*engine),
+                Some(_) => {
+                    let key = self.enter(TaskId { client, seq }, func, kind, None, parts.clone());
+                    self.give(key, *engine);
+                    continue;
+                }
+                None => texts::no_engine(*engine, self.state.engines.list()),
+            };
+            self.refuse(client, seq..seq + 1, text);
+        }
+    }
+
+    /// The numbers of new tasks, unless they make no sense or were used before.
+    fn numbers(
+        &mut self,
+        client: ClientId,
+        first: u64,
+        count: usize,
+    ) -> Option<std::ops::Range<u64>> {
+        let owner = self.state.clients.alive(client)?;
+        match first.checked_add(count as u64) {
+            Some(end) if first >= owner.next => {
+                owner.next = end;
+                Some(first..end)
+            }
+            _ => {
+                self.state.ignored += 1;
+                None
+            }
+        }
+    }
+
+    /// Enters a task that stands in no list yet.
+    fn enter(
+        &mut self,
+        id: TaskId,
+        func: u32,
+        kind: Kind,
+        lane: Option<u32>,
+        parts: Parts,
+    ) -> TaskKey {
+        let order = self.next_order();
+        self.state.funcs.get_mut(func).tasks += 1;
+        self.state.clients.learn(id.client, 1);
+        let task = Task::new(id, func, kind, lane, parts, order, self.now.wall);
+        self.state.tasks.insert(task)
+    }
+
+    /// The lane of a target, or why there is none.
+    fn lane(&mut self, target: Target) -> Result<u32, String> {
+        let Target::Among(mut set) = target else { return Ok(ANY) };
+        set.sort_unstable();
+        set.dedup();
+        let state = &mut *self.state;
+        if let Some(lane) = state.lanes.find(&set) {
+            return Ok(lane);
+        }
+        let lives = |id: &EngineId| state.engines.get(*id).is_some();
+        let engines: Vec<_> = set.iter().copied().filter(lives).collect();
+        if engines.is_empty() {
+            return Err(texts::no_engine_of(&set, state.engines.list()));
+        }
+        let lane = state.lanes.open(set, engines.clone());
+        for engine in engines {
+            state.engines.live(engine).lanes.push(lane);
+        }
+        Ok(lane)
+    }
+
+    pub(crate) fn on_cancel(&mut self, client: ClientId, seqs: &[u64]) {
+        let mut asked: Vec<(EngineId, Vec<TaskId>)> = Vec::new();
+        let mut places: Map<EngineId, usize> = Map::default();
+        for seq in seqs {
+            let id = TaskId { client, seq: *seq };
+            let state = &mut *self.state;
+            let Some(key) = state.tasks.find(id) else { continue };
+            let task = state.tasks.get_mut(key);
+            let (engine, lane) = (task.engine, task.lane);
+            if let Some(engine) = engine {
+                task.cancelled = true;
+                state.refresh(key);
+                let place = *places.entry(engine).or_insert_with(|| {
+                    asked.push((engine, Vec::new()));
+                    asked.len() - 1
+                });
+                asked[place].1.push(id);
+            } else if let Some(lane) = lane {
+                state.lanes.get_mut(lane).queue.remove(&mut state.tasks, key);
+                self.finish(key, Outcome::bare(Status::Cancelled, None));
+            }
+        }
+        for (engine, ids) in asked {
+            self.tell_engine(engine, Message::bare(ToEngine::Cancel(ids)));
+        }
+    }
+
+    pub(crate) fn on_watch(&mut self, client: ClientId, first: u64, tasks: &[(SessionId, u64)]) {
+        let Some(seqs) = self.numbers(client, first, tasks.len()) else { return };
+        for (seq, (session, wanted)) in seqs.zip(tasks) {
+            if !self.watch(Watcher { client, seq }, *session, *wanted) {
+                let text = Bytes::from_static(texts::UNKNOWN_TASK.as_bytes());
+                self.tell_client(client, Outcome::refused(&text).message(seq, None));
+            }
+        }
+    }
+
+    /// Tells the outcome of a task now or when it has one; `false` if the task is not known.
+    fn watch(&mut self, watcher: Watcher, session: SessionId, seq: u64) -> bool {
+        let owners: SmallVec<[ClientId; 4]> = self.state.clients.of_session(session).collect();
+        for client in owners {
+            let id = TaskId { client, seq };
+            if let Some(kept) = self.state.outcomes.get(id) {
+                let message = kept.outcome.clone().message(watcher.seq, Some(kept.submitted));
+                self.tell_client(watcher.client, message);
+                return true;
+            }
+            if let Some(key) = self.state.tasks.find(id) {
+                let task = self.state.tasks.get_mut(key);
+                task.watchers.get_or_insert_default().push(watcher);
+                if let (Some(engine), Some(at)) = (task.engine, task.started) {
+                    let head = ToClient::Started { seq: watcher.seq, engine, at };
+                    self.tell_client(watcher.client, Message::bare(head));
+                }
+                return true;
+            }
+        }
+        false
+    }
+}

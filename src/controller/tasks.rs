@@ -1,0 +1,230 @@
+//! The tasks that have no outcome yet, and the lists they stand in.
+//!
+//! A task stands in exactly one [`List`]: the queue of its lane, or one of the two lists of the
+//! engine that holds it. The links are in the task itself, so that any task leaves any list at
+//! once and a pending task costs one record of bounded size.
+
+use crate::wire::{ClientId, EngineId, Kind, Parts, Stamp, TaskId};
+
+use super::hash::Map;
+use super::slab::Slab;
+
+/// Number of an unfinished task's record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TaskKey(u32);
+
+impl TaskKey {
+    /// No task.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+
+    /// The key, unless it is [`TaskKey::NONE`].
+    pub(crate) fn some(self) -> Option<Self> {
+        (self != Self::NONE).then_some(self)
+    }
+}
+
+/// A client that is told the outcome of a task under a number of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Watcher {
+    pub(crate) client: ClientId,
+    pub(crate) seq: u64,
+}
+
+/// One unfinished task.
+pub(crate) struct Task {
+    pub(crate) id: TaskId,
+    /// What it is called with; empty once it cannot be needed again.
+    pub(crate) parts: Parts,
+    /// When it was submitted, by the controller's clock.
+    pub(crate) submitted: Stamp,
+    /// Position among all tasks ever submitted.
+    pub(crate) order: u64,
+    /// Position among all tasks ever given to an engine.
+    pub(crate) ticket: u64,
+    /// When it started, by the engine's clock, if the engine has said so.
+    pub(crate) started: Option<Stamp>,
+    /// Whom to tell beside the owner; boxed because it is rare.
+    #[expect(clippy::box_collection, reason = "one word in each of a million records")]
+    pub(crate) watchers: Option<Box<Vec<Watcher>>>,
+    /// Number of its function.
+    pub(crate) func: u32,
+    /// The lane it may be queued in; `None` for a direct task.
+    pub(crate) lane: Option<u32>,
+    /// The engine that holds it; `None` while it is queued.
+    pub(crate) engine: Option<EngineId>,
+    pub(crate) kind: Kind,
+    /// Its owner no longer wants it.
+    pub(crate) cancelled: bool,
+    /// The engine was asked to give it back and has not answered.
+    pub(crate) recalled: bool,
+    /// Counted among what may be taken back from its engine.
+    pub(crate) movable: bool,
+    prev: TaskKey,
+    next: TaskKey,
+}
+
+impl Task {
+    /// A task that stands in no list yet.
+    pub(crate) fn new(
+        id: TaskId,
+        func: u32,
+        kind: Kind,
+        lane: Option<u32>,
+        parts: Parts,
+        order: u64,
+        submitted: Stamp,
+    ) -> Self {
+        Self {
+            id,
+            parts,
+            submitted,
+            order,
+            ticket: 0,
+            started: None,
+            watchers: None,
+            func,
+            lane,
+            engine: None,
+            kind,
+            cancelled: false,
+            recalled: false,
+            movable: false,
+            prev: TaskKey::NONE,
+            next: TaskKey::NONE,
+        }
+    }
+
+    /// Whether it was sent to one named engine, where it stays.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.lane.is_none()
+    }
+}
+
+/// All unfinished tasks, by key and by id.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    slab: Slab<Task>,
+    index: Map<TaskId, u32>,
+}
+
+impl Tasks {
+    pub(crate) fn insert(&mut self, task: Task) -> TaskKey {
+        let id = task.id;
+        let key = self.slab.insert(task);
+        self.index.insert(id, key);
+        TaskKey(key)
+    }
+
+    pub(crate) fn remove(&mut self, key: TaskKey) -> Task {
+        let task = self.slab.remove(key.0);
+        self.index.remove(&task.id);
+        if self.index.is_empty() && self.index.capacity() > 8192 {
+            self.index = Map::default();
+        }
+        task
+    }
+
+    pub(crate) fn find(&self, id: TaskId) -> Option<TaskKey> {
+        self.index.get(&id).copied().map(TaskKey)
+    }
+
+    pub(crate) fn get(&self, key: TaskKey) -> &Task {
+        &self.slab[key.0]
+    }
+
+    pub(crate) fn get_mut(&mut self, key: TaskKey) -> &mut Task {
+        &mut self.slab[key.0]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TaskKey, &Task)> {
+        self.slab.iter().map(|(key, task)| (TaskKey(key), task))
+    }
+}
+
+/// A first-in-first-out list of tasks from which any may leave.
+#[derive(Clone, Copy)]
+pub(crate) struct List {
+    head: TaskKey,
+    tail: TaskKey,
+    len: u32,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self { head: TaskKey::NONE, tail: TaskKey::NONE, len: 0 }
+    }
+}
+
+impl List {
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn front(&self) -> Option<TaskKey> {
+        self.head.some()
+    }
+
+    pub(crate) fn push_back(&mut self, tasks: &mut Tasks, key: TaskKey) {
+        self.link(tasks, self.tail, key, TaskKey::NONE);
+    }
+
+    pub(crate) fn push_front(&mut self, tasks: &mut Tasks, key: TaskKey) {
+        self.link(tasks, TaskKey::NONE, key, self.head);
+    }
+
+    fn link(&mut self, tasks: &mut Tasks, prev: TaskKey, key: TaskKey, next: TaskKey) {
+        let task = tasks.get_mut(key);
+        (task.prev, task.next) = (prev, next);
+        self.point(tasks, prev, next, key, key);
+        self.len += 1;
+    }
+
+    /// Takes out a task that stands in this list.
+    pub(crate) fn remove(&mut self, tasks: &mut Tasks, key: TaskKey) {
+        let task = tasks.get_mut(key);
+        let (prev, next) = (task.prev, task.next);
+        (task.prev, task.next) = (TaskKey::NONE, TaskKey::NONE);
+        self.point(tasks, prev, next, next, prev);
+        self.len -= 1;
+    }
+
+    /// Lets what follows `prev` be `after`, and what precedes `next` be `before`.
+    fn point(
+        &mut self,
+        tasks: &mut Tasks,
+        prev: TaskKey,
+        next: TaskKey,
+        after: TaskKey,
+        before: TaskKey,
+    ) {
+        match prev.some() {
+            Some(prev) => tasks.get_mut(prev).next = after,
+            None => self.head = after,
+        }
+        match next.some() {
+            Some(next) => tasks.get_mut(next).prev = before,
+            None => self.tail = before,
+        }
+    }
+
+    /// From the oldest to the newest.
+    pub(crate) fn iter<'a>(&self, tasks: &'a Tasks) -> impl Iterator<Item = TaskKey> + use<'a> {
+        std::iter::successors(self.head.some(), |key| tasks.get(*key).next.some())
+    }
+
+    /// From the newest to the oldest.
+    pub(crate) fn iter_back<'a>(
+        &self,
+        tasks: &'a Tasks,
+    ) -> impl Iterator<Item = TaskKey> + use<'a> {
+        std::iter::successors(self.tail.some(), |key| tasks.get(*key).prev.some())
+    }
+}

@@ -1,0 +1,12 @@
+//! The reactor without sockets: single events with their exact effects, then anything at all.
+
+mod ends;
+mod funcs;
+mod kept;
+mod kit;
+mod model;
+mod random;
+mod requests;
+mod scheduling;
+mod smoke;
+mod units;

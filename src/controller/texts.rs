@@ -1,0 +1,83 @@
+//! What users read when a task or a request is refused: what happened, to whom, what was done
+//! about it, and a hint after an empty line.
+
+use crate::wire::{EngineId, EngineInfo, FuncId};
+
+/// Engines named in one text; the rest is counted.
+const NAMED: usize = 16;
+
+fn names(ids: impl ExactSizeIterator<Item = EngineId>) -> String {
+    let total = ids.len();
+    let mut text: Vec<_> = ids.take(NAMED).map(|id| id.to_string()).collect();
+    if total > NAMED {
+        text.push(format!("and {} more", total - NAMED));
+    }
+    text.join(", ")
+}
+
+fn living(list: &[EngineInfo]) -> String {
+    if list.is_empty() {
+        return "there are no engines now".to_owned();
+    }
+    format!("engines now: {}", names(list.iter().map(|info| info.id)))
+}
+
+/// A direct task or a request names an engine that is not there.
+pub(crate) fn no_engine(engine: EngineId, list: &[EngineInfo]) -> String {
+    format!(
+        "engine {engine} is not there, so nothing was sent to it\n\n\
+         hint: {}; take a new view, it may have ended since the view was made",
+        living(list)
+    )
+}
+
+/// A direct task names an engine that was asked to shut down.
+pub(crate) fn draining(engine: EngineId) -> String {
+    format!(
+        "engine {engine} is shutting down, so the task was not sent to it\n\n\
+         hint: use the engines that remain"
+    )
+}
+
+/// None of the engines a task may run on is there.
+pub(crate) fn no_engine_of(set: &[EngineId], list: &[EngineInfo]) -> String {
+    if set.is_empty() {
+        return "the task may run on no engine at all, so it was not run\n\n\
+                hint: name at least one engine, or none to mean all"
+            .to_owned();
+    }
+    format!(
+        "none of the engines the task may run on is there ({}), so it was not run\n\n\
+         hint: {}",
+        names(set.iter().copied()),
+        living(list)
+    )
+}
+
+/// A task names a function that is not known.
+pub(crate) fn no_func(func: FuncId) -> String {
+    format!(
+        "the controller does not know the function of the task ({func:?}), so it was not run\n\n\
+         hint: submit it again; the function is then sent anew"
+    )
+}
+
+/// The head and the parts of a submission do not agree.
+pub(crate) fn miscounted(said: u64, came: usize) -> String {
+    format!(
+        "the submission announced {said} parts and {came} came, so none of its tasks was run\n\n\
+         hint: this is a fault of the client's software, not of the task"
+    )
+}
+
+/// An engine gave back a task after it had said that it runs.
+pub(crate) fn given_back(engine: EngineId) -> String {
+    format!(
+        "engine {engine} gave the task back after it had started it; it was not run elsewhere\n\n\
+         hint: submit it again"
+    )
+}
+
+/// A watched task is not known.
+pub(crate) const UNKNOWN_TASK: &str = "no such task, or its result is no longer kept\n\n\
+     hint: the controller keeps the latest results only; keep what you need where you fetched it";

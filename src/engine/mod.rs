@@ -1,0 +1,11 @@
+//! One slot of work: takes tasks one at a time, runs them in order, reports.
+//!
+//! Knows: one task at a time, its output, its progress, its interruption.
+//! Never knows: scheduling, other engines, Python (the main thread's calls come from `bindings`).
+//! Who talks to it: the I/O thread with what the controller says, the main thread for work.
+
+mod run;
+mod slot;
+
+pub use run::{Engine, Process};
+pub use slot::{Slot, Work};

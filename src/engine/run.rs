@@ -1,0 +1,209 @@
+//! The engine's I/O thread: one session with the controller, and the clock of the slot.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until};
+
+use super::slot::{ANNOUNCE_AFTER, REPORT_EVERY, Slot};
+use crate::transport::{self, CloseReason, ConnectError, Event, Outbox, Sink, place};
+use crate::wire::{FromEngine, Hello, Message, Role, ToEngine};
+
+/// How long an engine whose controller vanished looks for a new one in the same place.
+const LEASE: Duration = Duration::from_secs(10);
+/// How long one attempt to join takes at most, and the pause before the next.
+const ATTEMPT: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(100);
+/// How long a running task may go on after the engine was told to end.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// What the I/O thread needs of the process around it.
+pub struct Process {
+    /// Makes the main thread's running call stop, as Ctrl-C would.
+    pub interrupt: Box<dyn Fn() + Send>,
+    /// Ends the process at once, without cleaning up.
+    pub exit: fn(i32) -> !,
+}
+
+struct Shared {
+    slot: Slot,
+    outbox: RwLock<Outbox<FromEngine>>,
+    id: AtomicU32,
+    leave: Notify,
+}
+
+/// An engine that has joined a cluster.
+pub struct Engine {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+struct Home {
+    directory: PathBuf,
+    embedded: bool,
+    python: String,
+}
+
+type Events = mpsc::Receiver<Event<ToEngine>>;
+
+impl Home {
+    async fn join(&self, patience: Duration) -> io::Result<(u32, Outbox<FromEngine>, Events)> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let error = match self.try_join(ATTEMPT.min(patience)).await {
+                Ok(joined) => return Ok(joined),
+                Err(error) => error,
+            };
+            // A controller that comes anew has a new secret, so it is read at each attempt.
+            let gone = matches!(error.kind(), io::ErrorKind::NotFound);
+            if !gone || Instant::now() + RETRY >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn try_join(&self, limit: Duration) -> io::Result<(u32, Outbox<FromEngine>, Events)> {
+        let hello = Hello {
+            token: place::read(&self.directory)?.token,
+            role: Role::Engine,
+            session: place::session()?,
+            pid: std::process::id(),
+            host: place::host(),
+            python: self.python.clone(),
+        };
+        let (sender, events) = mpsc::channel(64);
+        let sink = Sink::new(sender, |event| event);
+        // Silence is no reason to leave a controller on the same host: if it ended, the
+        // connection says so.
+        let joined =
+            transport::connect_with_retry(&self.directory, &hello, None, sink, limit).await;
+        let (accepted, outbox) = joined.map_err(|error| match error {
+            ConnectError::Nobody { .. } => io::Error::new(io::ErrorKind::NotFound, error),
+            error => io::Error::other(error),
+        })?;
+        Ok((accepted.number, outbox, events))
+    }
+}
+
+impl Engine {
+    /// Joins the cluster in `directory`; `python` is the version of the interpreter, if any.
+    pub fn join(
+        directory: &Path,
+        patience: Duration,
+        python: String,
+        process: Process,
+    ) -> io::Result<Self> {
+        let runtime = transport::runtime()?;
+        let embedded = place::read(directory).is_ok_and(|connection| connection.embedded);
+        let home = Home { directory: directory.to_owned(), embedded, python };
+        let (number, outbox, events) = runtime.block_on(home.join(patience))?;
+        let shared = Arc::new(Shared {
+            slot: Slot::default(),
+            outbox: RwLock::new(outbox),
+            id: AtomicU32::new(number),
+            leave: Notify::new(),
+        });
+        let inside = shared.clone();
+        let thread = std::thread::Builder::new().name("oarlock-io".to_owned()).spawn(move || {
+            runtime.block_on(live(&inside, &home, &process, events));
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        });
+        Ok(Self { shared, thread: Mutex::new(Some(thread?)) })
+    }
+
+    /// Its number; another one after it had to join again.
+    pub fn id(&self) -> u32 {
+        self.shared.id.load(Ordering::Relaxed)
+    }
+
+    /// Its slot of work.
+    pub fn slot(&self) -> &Slot {
+        &self.shared.slot
+    }
+
+    /// Queues something for the controller.
+    pub fn send(&self, message: Message<FromEngine>) {
+        push(&self.shared, message);
+    }
+
+    /// Says goodbye after everything queued has been sent.
+    pub fn leave(&self) {
+        self.shared.leave.notify_one();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Queues a message. If the session is over its task is void anyway, and a message beyond a limit
+/// of the wire is replaced by the refusal that its task ends with.
+fn push(shared: &Shared, message: Message<FromEngine>) {
+    let _ = shared.outbox.read().push(message);
+}
+
+async fn live(shared: &Shared, home: &Home, process: &Process, mut events: Events) {
+    let slot = &shared.slot;
+    let send = |message| push(shared, message);
+    let mut report_at: Option<Instant> = None;
+    let mut end_at: Option<Instant> = None;
+    let mut leaving = false;
+    let mut open = true;
+    loop {
+        let far = Instant::now() + Duration::from_secs(3600);
+        tokio::select! {
+            event = events.recv(), if open => match event {
+                Some(Event::Messages(messages)) => {
+                    let ends = messages.iter().any(|m| matches!(m.head, ToEngine::Shutdown));
+                    slot.receive(messages, send, &process.interrupt);
+                    if ends {
+                        end_at = Some(Instant::now() + GRACE);
+                    }
+                    report_at.get_or_insert(Instant::now() + ANNOUNCE_AFTER);
+                }
+                Some(Event::Closed(reason)) => {
+                    if leaving {
+                        return;
+                    }
+                    let ended = matches!(reason, CloseReason::Goodbye) || end_at.is_some();
+                    if ended || home.embedded {
+                        if home.embedded && !ended {
+                            place::clear(&home.directory);
+                        }
+                        open = false;
+                        slot.end();
+                        end_at.get_or_insert(Instant::now() + if ended { GRACE } else { Duration::ZERO });
+                        continue;
+                    }
+                    slot.clear();
+                    match home.join(LEASE).await {
+                        Ok((number, outbox, fresh)) => {
+                            *shared.outbox.write() = outbox;
+                            shared.id.store(number, Ordering::Relaxed);
+                            events = fresh;
+                        }
+                        Err(_) => (process.exit)(1),
+                    }
+                }
+                None => return,
+            },
+            () = shared.leave.notified(), if !leaving => {
+                leaving = true;
+                end_at = None;
+                shared.outbox.read().close();
+            }
+            () = sleep_until(report_at.unwrap_or(far)), if report_at.is_some() => {
+                report_at = slot.report(send).then(|| Instant::now() + REPORT_EVERY);
+            }
+            () = sleep_until(end_at.unwrap_or(far)), if end_at.is_some() => {
+                // The main thread had its chance to end by itself.
+                (process.exit)(0);
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The engine's one slot of work, between the I/O thread that fills it and the main thread that
+//! runs what is in it.
+//!
+//! Invariants: at most one task runs; tasks start in the order they came; a task that was given
+//! back or cancelled before its start never starts; every task ends with exactly one message.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use crate::client::wall_clock;
+use crate::wire::limits::OUTPUT_MAX;
+use crate::wire::{
+    FromEngine, FuncId, Kind, Message, Parts, Stamp, Status, TaskId, ToEngine,
+};
+
+/// Something for the main thread to do.
+pub enum Work {
+    /// Keep this pickled function under its name.
+    Func(FuncId, Bytes),
+    /// Drop it.
+    Forget(FuncId),
+    /// Run a task; it counts as started.
+    Task {
+        /// Its function.
+        func: FuncId,
+        /// What its parts are.
+        kind: Kind,
+        /// Arguments.
+        parts: Parts,
+    },
+    /// End.
+    End,
+}
+
+struct Queued {
+    id: TaskId,
+    func: FuncId,
+    kind: Kind,
+    parts: Parts,
+}
+
+enum Entry {
+    Func(FuncId, Bytes),
+    Forget(FuncId),
+    Task(Queued),
+}
+
+struct Running {
+    id: TaskId,
+    started: Stamp,
+    since: Instant,
+    announced: bool,
+    cancelled: bool,
+    progress: u32,
+    progress_sent: u32,
+    streams: [Stream; 2],
+}
+
+#[derive(Default)]
+struct Stream {
+    text: String,
+    kept: usize,
+    dropped: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: VecDeque<Entry>,
+    running: Option<Running>,
+    ended: bool,
+    waiting: bool,
+    /// Whether a signal was sent to the main thread for the task that runs.
+    signalled: bool,
+}
+
+/// See the head of this file.
+#[derive(Default)]
+pub struct Slot {
+    inner: Mutex<Inner>,
+    filled: Condvar,
+}
+
+/// How long a task runs before it is announced, so that short ones cost no message.
+pub const ANNOUNCE_AFTER: Duration = Duration::from_millis(20);
+/// How often output and progress of a running task are sent.
+pub const REPORT_EVERY: Duration = Duration::from_millis(50);
+
+impl Slot {
+    // --- the I/O thread's side
+
+    /// Takes in what the controller said; what is to be answered at once goes to `reply`.
+    /// `interrupt` must make the main thread's running call stop; it is called with the slot
+    /// locked, so that the task cannot end in between.
+    pub(crate) fn receive(
+        &self,
+        messages: Vec<Message<ToEngine>>,
+        mut reply: impl FnMut(Message<FromEngine>),
+        interrupt: impl Fn(),
+    ) {
+        let mut inner = self.inner.lock();
+        for message in messages {
+            match message.head {
+                ToEngine::Func(func) => {
+                    let body = message.parts.into_iter().next().unwrap_or_default();
+                    inner.entries.push_back(Entry::Func(func, body));
+                }
+                ToEngine::Forget(func) => inner.entries.push_back(Entry::Forget(func)),
+                ToEngine::Task { id, func, kind } => {
+                    let parts = message.parts;
+                    inner.entries.push_back(Entry::Task(Queued { id, func, kind, parts }));
+                }
+                ToEngine::Recall(ids) => {
+                    let back = inner.remove(&ids);
+                    reply(Message::bare(FromEngine::Returned(back)));
+                }
+                ToEngine::Cancel(ids) => {
+                    for id in inner.remove(&ids) {
+                        let status = Status::Cancelled;
+                        reply(Message::bare(FromEngine::Result {
+                            id,
+                            status,
+                            started: 0,
+                            completed: 0,
+                        }));
+                    }
+                    if let Some(running) = &mut inner.running
+                        && !running.cancelled
+                        && ids.contains(&running.id)
+                    {
+                        running.cancelled = true;
+                        inner.signalled = true;
+                        interrupt();
+                    }
+                }
+                ToEngine::Shutdown => {
+                    inner.entries.clear();
+                    inner.ended = true;
+                }
+            }
+        }
+        let wake = inner.waiting && (inner.ended || !inner.entries.is_empty());
+        drop(inner);
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+
+    /// What the running task wrote and did since the last report. Says whether anything runs or
+    /// waits, so that there will be more to report.
+    pub(crate) fn report(&self, mut send: impl FnMut(Message<FromEngine>)) -> bool {
+        let mut inner = self.inner.lock();
+        let more = !inner.entries.is_empty();
+        let Some(running) = &mut inner.running else { return more };
+        if !running.announced && running.since.elapsed() >= ANNOUNCE_AFTER {
+            running.announced = true;
+            let (id, at) = (running.id, running.started);
+            send(Message::bare(FromEngine::Started { id, at }));
+        }
+        if running.progress != running.progress_sent {
+            running.progress_sent = running.progress;
+            let (id, done) = (running.id, running.progress);
+            send(Message::bare(FromEngine::Progress { id, done }));
+        }
+        running.flush(send);
+        true
+    }
+
+    /// Ends the main thread's loop when its task is done; drops what was not started.
+    pub(crate) fn end(&self) {
+        let mut inner = self.inner.lock();
+        inner.entries.clear();
+        inner.ended = true;
+        drop(inner);
+        self.filled.notify_one();
+    }
+
+    /// The session with the controller is lost: what it sent is void.
+    pub(crate) fn clear(&self) {
+        self.inner.lock().entries.clear();
+    }
+
+    // --- the main thread's side
+
+    /// The next thing to do, if there is any.
+    pub fn try_next(&self) -> Option<Work> {
+        self.inner.lock().take()
+    }
+
+    /// Waits for the next thing to do.
+    pub fn next(&self) -> Work {
+        let mut inner = self.inner.lock();
+        loop {
+            if let Some(work) = inner.take() {
+                return work;
+            }
+            inner.waiting = true;
+            self.filled.wait(&mut inner);
+            inner.waiting = false;
+        }
+    }
+
+    /// The running task ended. Says whether it had been interrupted, so that a signal that came
+    /// too late can be taken back.
+    pub fn done(
+        &self,
+        status: Status,
+        parts: Parts,
+        mut send: impl FnMut(Message<FromEngine>),
+    ) -> bool {
+        let completed = wall_clock();
+        let mut inner = self.inner.lock();
+        let signalled = std::mem::take(&mut inner.signalled);
+        let Some(mut running) = inner.running.take() else { return signalled };
+        drop(inner);
+        running.close_streams();
+        running.flush(&mut send);
+        let (id, started) = (running.id, running.started);
+        send(Message { head: FromEngine::Result { id, status, started, completed }, parts });
+        signalled
+    }
+
+    /// Text the running task wrote; says whether one runs.
+    pub fn write(&self, stream: u8, text: &str, send: impl FnMut(Message<FromEngine>)) -> bool {
+        let mut inner = self.inner.lock();
+        let Some(running) = &mut inner.running else { return false };
+        let kept = &mut running.streams[usize::from(stream == 2)];
+        let mut room = OUTPUT_MAX.saturating_sub(kept.kept).min(text.len());
+        while !text.is_char_boundary(room) {
+            room -= 1;
+        }
+        kept.text.push_str(&text[..room]);
+        kept.kept += room;
+        kept.dropped += text.len() - room;
+        if kept.text.len() >= 64 * 1024 {
+            running.flush(send);
+        }
+        true
+    }
+
+    /// Items of the running chunk that are done.
+    pub fn progress(&self, items: u32) {
+        if let Some(running) = &mut self.inner.lock().running {
+            running.progress = items;
+        }
+    }
+
+    /// Whether the running task was asked to stop.
+    pub fn cancelled(&self) -> bool {
+        self.inner.lock().running.as_ref().is_some_and(|running| running.cancelled)
+    }
+}
+
+impl Inner {
+    fn take(&mut self) -> Option<Work> {
+        if self.ended {
+            return Some(Work::End);
+        }
+        Some(match self.entries.pop_front()? {
+            Entry::Func(func, body) => Work::Func(func, body),
+            Entry::Forget(func) => Work::Forget(func),
+            Entry::Task(Queued { id, func, kind, parts }) => {
+                self.running = Some(Running::new(id));
+                Work::Task { func, kind, parts }
+            }
+        })
+    }
+
+    /// Takes out those of these tasks that have not been started.
+    fn remove(&mut self, ids: &[TaskId]) -> Vec<TaskId> {
+        let wanted: std::collections::HashSet<_> = ids.iter().copied().collect();
+        let mut removed = Vec::new();
+        self.entries.retain(|entry| match entry {
+            Entry::Task(task) if wanted.contains(&task.id) => {
+                removed.push(task.id);
+                false
+            }
+            _ => true,
+        });
+        removed
+    }
+}
+
+impl Running {
+    fn new(id: TaskId) -> Self {
+        Self {
+            id,
+            started: wall_clock(),
+            since: Instant::now(),
+            announced: false,
+            cancelled: false,
+            progress: 0,
+            progress_sent: 0,
+            streams: Default::default(),
+        }
+    }
+
+    fn flush(&mut self, mut send: impl FnMut(Message<FromEngine>)) {
+        for (stream, written) in (1..).zip(&mut self.streams) {
+            if !written.text.is_empty() {
+                let text = Bytes::from(std::mem::take(&mut written.text));
+                let head = FromEngine::Output { id: self.id, stream };
+                send(Message { head, parts: Parts::from_elem(text, 1) });
+            }
+        }
+    }
+
+    fn close_streams(&mut self) {
+        for written in &mut self.streams {
+            if written.dropped > 0 {
+                let dropped = written.dropped;
+                let note = format!("\n[oarlock: {dropped} more bytes of output were dropped]\n");
+                written.text.push_str(&note);
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A peer that said its hello and waits to be let in.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::directory::{SocketFile, random_name};
+use super::door::Keeper;
+use super::handshake::say;
+use super::link::{Lanes, LinkError};
+use super::outbox::{Outbox, Shared};
+use super::session::{self, CloseReason, Sink};
+use super::zmq::{Lane, ZmqReceiver, ZmqSender};
+use crate::wire::limits::{HELLO_DEADLINE, HELLO_MAX};
+use crate::wire::{Head, Hello, Welcome};
+
+/// See the module. Dropping it turns the peer away without a word.
+pub struct Arrival {
+    /// What it said; the token has been checked and is gone.
+    pub hello: Hello,
+    stream: UnixStream,
+    directory: Arc<Path>,
+    keeper: Arc<Keeper>,
+}
+
+impl Arrival {
+    pub(crate) fn new(
+        mut hello: Hello,
+        stream: UnixStream,
+        directory: Arc<Path>,
+        keeper: Arc<Keeper>,
+    ) -> Self {
+        hello.token = Vec::new();
+        Self { hello, stream, directory, keeper }
+    }
+
+    /// Lets the peer in under `number`. Returns at once; what is pushed meanwhile goes out when
+    /// the session is open, and if it never opens, the sink is told so. A peer that gives no sign
+    /// of life for `silence` is lost; `None` trusts the connection alone.
+    ///
+    /// # Errors
+    /// If the system has no sockets or names left.
+    pub fn admit<In: Head, Out: Head, T: Send + 'static>(
+        self,
+        number: u32,
+        silence: Option<Duration>,
+        sink: Sink<In, T>,
+    ) -> io::Result<Outbox<Out>> {
+        let entry = Entry::prepare(self, number)?;
+        let (shared, mut stop) = Shared::new();
+        let outbox = Outbox::new(Arc::clone(&shared));
+        tokio::spawn(async move {
+            match entry.open(&mut stop).await {
+                Ok((lanes, lifeline)) => {
+                    session::run(shared, stop, lanes, lifeline, sink, silence).await;
+                }
+                Err(reason) => {
+                    shared.end(reason);
+                    sink.closed(shared.shut()).await;
+                }
+            }
+        });
+        Ok(outbox)
+    }
+
+    /// Turns the peer away and tells it why; it will not ask again.
+    pub fn refuse(mut self, reason: impl Into<String>) {
+        let reason = reason.into();
+        tokio::spawn(async move { refuse(&mut self.stream, &reason).await });
+    }
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrival").field("hello", &self.hello).finish_non_exhaustive()
+    }
+}
+
+/// Tells `reason` to whoever is at the other end, if it listens.
+pub(crate) async fn refuse(stream: &mut UnixStream, reason: &str) {
+    // Cut to what fits, with room for the frame around it.
+    let reason: String = reason.chars().take(HELLO_MAX / 8).collect();
+    let _ = timeout(HELLO_DEADLINE, say(stream, &Welcome::Refused(reason))).await;
+}
+
+/// The sockets of a session that is about to open.
+struct Entry {
+    stream: UnixStream,
+    welcome: Welcome,
+    ctl: (std::os::unix::net::UnixListener, SocketFile),
+    bulk: (std::os::unix::net::UnixListener, SocketFile),
+}
+
+impl Entry {
+    fn prepare(arrival: Arrival, number: u32) -> io::Result<Self> {
+        let Arrival { stream, directory, keeper, .. } = arrival;
+        let (ctl, bulk) = (random_name()?, random_name()?);
+        let sockets = [&ctl, &bulk].map(|name| SocketFile::bind(directory.join(name)));
+        let [ctl_socket, bulk_socket] = sockets;
+        let (controller, pid) = (keeper.session, keeper.pid);
+        let welcome = Welcome::Accepted { ctl, bulk, number, controller, pid };
+        Ok(Self { stream, welcome, ctl: ctl_socket?, bulk: bulk_socket? })
+    }
+
+    /// Lets the peer connect its lanes; what takes too long, fails.
+    async fn open(
+        self,
+        stop: &mut oneshot::Receiver<()>,
+    ) -> Result<(Lanes<ZmqSender, ZmqReceiver>, UnixStream), CloseReason> {
+        let Self { mut stream, welcome, ctl: (ctl, ctl_file), bulk: (bulk, bulk_file) } = self;
+        let greeting = async {
+            let mut ctl = Lane::listen(ctl).await?;
+            let mut bulk = Lane::listen(bulk).await?;
+            say(&mut stream, &welcome).await.map_err(|error| LinkError(error.to_string()))?;
+            let mut byte = [0];
+            tokio::select! {
+                greeted = async {
+                    ctl.greeted().await?;
+                    bulk.greeted().await
+                } => greeted?,
+                _ = stream.read(&mut byte) => return Ok(None),
+            }
+            ctl.greet().await?;
+            bulk.greet().await?;
+            Ok(Some(Lanes { ctl: ctl.split(), bulk: bulk.split() }))
+        };
+        let greeted = tokio::select! {
+            _ = stop => return Err(CloseReason::Aborted),
+            greeted = timeout(HELLO_DEADLINE, greeting) => greeted,
+        };
+        drop((ctl_file, bulk_file));
+        match greeted {
+            Ok(Ok(Some(lanes))) => Ok((lanes, stream)),
+            Ok(Ok(None)) => Err(CloseReason::Vanished),
+            Ok(Err(LinkError(text))) => Err(CloseReason::Failed(text)),
+            Err(_) => Err(CloseReason::Silent(HELLO_DEADLINE)),
+        }
+    }
+}

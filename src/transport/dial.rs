@@ -1,0 +1,220 @@
+//! The other side of the door: how an engine or a client gets its session.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::directory::{self, DOOR};
+use super::handshake::{Unheard, hear, say};
+use super::link::{Lanes, LinkError};
+use super::outbox::{Outbox, Shared};
+use super::session::{self, Sink};
+use super::zmq::{Lane, ZmqReceiver, ZmqSender};
+use crate::wire::{Head, Hello, SessionId, Welcome};
+
+/// First and longest pause between two attempts.
+const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+/// What the controller told a peer that it let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The number given: an engine's or a client's.
+    pub number: u32,
+    /// The controller's own session.
+    pub controller: SessionId,
+    /// The controller's process.
+    pub pid: u32,
+}
+
+/// Why there is no session.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No controller listens there, now; it may later.
+    #[error("no controller listens at {} ({detail})", door.display())]
+    Nobody {
+        /// Where it was looked for.
+        door: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+    /// The controller does not want this process; asking again is useless.
+    #[error("the controller at {} refused this process: {reason}", door.display())]
+    Refused {
+        /// Where it listens.
+        door: PathBuf,
+        /// What it said.
+        reason: String,
+    },
+    /// What is there belongs to somebody else or is open to others, so nothing was said to it.
+    #[error("the cluster at {} cannot be trusted: {reason}", door.display())]
+    NotOurs {
+        /// Where it listens.
+        door: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The controller did not answer in time.
+    #[error("the controller at {} did not answer within {} s", door.display(), after.as_secs_f64())]
+    Timeout {
+        /// Where it listens.
+        door: PathBuf,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The connection failed.
+    #[error("the connection to the controller at {} failed: {detail}", door.display())]
+    Io {
+        /// Where it listens.
+        door: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+}
+
+/// Connects to the controller of the cluster in `directory` and opens a session. A controller that
+/// gives no sign of life for `silence` is lost; `None` trusts the connection alone. Everything
+/// together takes at most `limit`. Must be called within a tokio runtime.
+///
+/// # Errors
+/// If there is no session; [`ConnectError`] says why.
+pub async fn connect<In: Head, Out: Head, T: Send + 'static>(
+    directory: &Path,
+    hello: &Hello,
+    silence: Option<Duration>,
+    sink: Sink<In, T>,
+    limit: Duration,
+) -> Result<(Accepted, Outbox<Out>), ConnectError> {
+    let opened = knock(directory, hello, limit).await?;
+    Ok(opened.start(silence, sink))
+}
+
+/// As [`connect`], but waits for a controller that is not there yet, until `limit` has passed.
+///
+/// # Errors
+/// As [`connect`]; everything but [`ConnectError::Nobody`] at once.
+pub async fn connect_with_retry<In: Head, Out: Head, T: Send + 'static>(
+    directory: &Path,
+    hello: &Hello,
+    silence: Option<Duration>,
+    sink: Sink<In, T>,
+    limit: Duration,
+) -> Result<(Accepted, Outbox<Out>), ConnectError> {
+    let deadline = Instant::now() + limit;
+    let mut pause = RETRY.0;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match knock(directory, hello, left).await {
+            Ok(opened) => return Ok(opened.start(silence, sink)),
+            Err(error @ ConnectError::Nobody { .. }) => {
+                let pause = jittered(pause);
+                if Instant::now() + pause >= deadline {
+                    return Err(error);
+                }
+                sleep(pause).await;
+            }
+            Err(error) => return Err(error),
+        }
+        pause = RETRY.1.min(pause * 2);
+    }
+}
+
+/// Between half of `pause` and all of it, so that many processes do not knock in step.
+fn jittered(pause: Duration) -> Duration {
+    let share = directory::random::<1>().map_or(u8::MAX, |[byte]| byte);
+    pause / 2 + pause.mul_f64(f64::from(share) / 510.0)
+}
+
+/// A session that is open but has no tasks yet.
+struct Opened {
+    accepted: Accepted,
+    lanes: Lanes<ZmqSender, ZmqReceiver>,
+    lifeline: UnixStream,
+}
+
+impl Opened {
+    fn start<In: Head, Out: Head, T: Send + 'static>(
+        self,
+        silence: Option<Duration>,
+        sink: Sink<In, T>,
+    ) -> (Accepted, Outbox<Out>) {
+        let (shared, stop) = Shared::new();
+        let outbox = Outbox::new(Arc::clone(&shared));
+        tokio::spawn(session::run(shared, stop, self.lanes, self.lifeline, sink, silence));
+        (self.accepted, outbox)
+    }
+}
+
+async fn knock(directory: &Path, hello: &Hello, limit: Duration) -> Result<Opened, ConnectError> {
+    let door = directory.join(DOOR);
+    match timeout(limit, open(directory, &door, hello)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(ConnectError::Timeout { door, after: limit }),
+    }
+}
+
+async fn open(directory: &Path, door: &Path, hello: &Hello) -> Result<Opened, ConnectError> {
+    let failed = |error: io::Error| from_io(door, error);
+    let not_ours = |reason| ConnectError::NotOurs { door: door.into(), reason };
+    directory::check(directory).map_err(failed)?.map_err(not_ours)?;
+    let mut lifeline = UnixStream::connect(door).await.map_err(failed)?;
+    directory::check_peer(&lifeline).map_err(failed)?.map_err(not_ours)?;
+    say(&mut lifeline, hello).await.map_err(failed)?;
+    let welcome = hear(&mut lifeline).await.map_err(|fault| match fault {
+        Unheard::Io(error) => failed(error),
+        fault => ConnectError::Refused { door: door.into(), reason: fault.to_string() },
+    })?;
+    let (ctl, bulk, accepted) = match welcome {
+        Welcome::Refused(reason) => {
+            return Err(ConnectError::Refused { door: door.into(), reason });
+        }
+        Welcome::Accepted { ctl, bulk, number, controller, pid } => {
+            (ctl, bulk, Accepted { number, controller, pid })
+        }
+    };
+    if !directory::is_name(&ctl) || !directory::is_name(&bulk) {
+        return Err(not_ours("it names sockets outside of its directory".into()));
+    }
+    let (ctl, bulk) = (directory.join(ctl), directory.join(bulk));
+    let mut byte = [0];
+    let lanes = tokio::select! {
+        lanes = lanes(&ctl, &bulk) => lanes,
+        _ = lifeline.read(&mut byte) => Err(LinkError("it hung up".into())),
+    };
+    let lanes =
+        lanes.map_err(|LinkError(detail)| ConnectError::Io { door: door.into(), detail })?;
+    Ok(Opened { accepted, lanes, lifeline })
+}
+
+async fn lanes(ctl: &Path, bulk: &Path) -> Result<Lanes<ZmqSender, ZmqReceiver>, LinkError> {
+    let mut ctl = Lane::dial(ctl).await?;
+    let mut bulk = Lane::dial(bulk).await?;
+    ctl.greet().await?;
+    bulk.greet().await?;
+    ctl.greeted().await?;
+    bulk.greeted().await?;
+    Ok(Lanes { ctl: ctl.split(), bulk: bulk.split() })
+}
+
+/// A door that is missing, shut, crowded or closed on us while we spoke means that there is no
+/// controller at the moment.
+fn from_io(door: &Path, error: io::Error) -> ConnectError {
+    use io::ErrorKind as Kind;
+    let door = door.to_path_buf();
+    let detail = error.to_string();
+    match error.kind() {
+        Kind::NotFound
+        | Kind::ConnectionRefused
+        | Kind::ConnectionReset
+        | Kind::BrokenPipe
+        | Kind::UnexpectedEof
+        | Kind::WouldBlock => ConnectError::Nobody { door, detail },
+        _ => ConnectError::Io { door, detail },
+    }
+}

@@ -1,0 +1,55 @@
+//! The only sockets.
+//!
+//! Knows: the cluster's directory, sockets, tokio, `zeromq`; how a session begins, flows and ends.
+//! Never knows: what a message means, who may do what (the shell that listens decides).
+//! Who talks to it: the controller's shell (a [`Door`]), engines and clients ([`connect`]).
+//!
+//! A peer knocks at the *door*, a plain Unix socket in a directory of ours alone, and says one
+//! bounded, authenticated hello. Only then does it get a *session*: two lanes (a DEALER pair for
+//! packets, one for chunks of large parts) under names that nobody else knows, and the connection
+//! at the door as its lifeline, whose end is the session's end. Nobody who was not let in reaches
+//! a `zeromq` parser, and sessions share nothing, so none can harm another. From the outside in:
+//!
+//! - [`Door`], [`Arrival`], [`connect`]: how sessions begin (`directory`, `handshake`, `door`,
+//!   `arrival`, `dial`);
+//! - [`Outbox`], [`Event`], [`Sink`]: what the caller holds of one;
+//! - `session`, `reader`, `writer`: its tasks; `flow` and `inbox`: its books, without any I/O;
+//! - [`place`]: the cluster's directory and its connection file;
+//! - `link`: what a lane is to the tasks; `zmq`: the one file that knows `zeromq`.
+
+mod arrival;
+mod dial;
+mod directory;
+mod door;
+mod flow;
+mod handshake;
+mod inbox;
+mod link;
+mod outbox;
+pub mod place;
+mod reader;
+mod session;
+mod writer;
+mod zmq;
+
+pub use arrival::Arrival;
+pub use dial::{Accepted, ConnectError, connect, connect_with_retry};
+pub use directory::DOOR;
+pub use door::{Door, DoorError, Keeper};
+pub use outbox::{Outbox, PushError};
+pub use session::{CloseReason, Event, Sink};
+
+/// The runtime of an I/O thread: one thread, and nothing that outlives it.
+///
+/// # Errors
+/// If the system gives no descriptors.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("oarlock-aside")
+        .thread_keep_alive(std::time::Duration::from_millis(10))
+        .build()
+}
+
+#[cfg(test)]
+mod tests;

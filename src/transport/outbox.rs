@@ -1,0 +1,145 @@
+//! The caller's end of a session, and what it shares with the session's tasks.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::{Notify, oneshot};
+
+use super::flow::Flow;
+use super::session::CloseReason;
+use crate::wire::codec::Unsendable;
+use crate::wire::{Head, Message};
+
+/// Why a message was not queued.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The session is closed or closing; its [`Event::Closed`](super::Event::Closed) says why.
+    #[error("the session is closed")]
+    Closed,
+    /// The message exceeds a limit of the wire; the session goes on.
+    #[error(transparent)]
+    Unsendable(Unsendable),
+}
+
+/// Sends messages to the peer of one session, from any thread. Clones share the session; dropping
+/// them does not close it.
+pub struct Outbox<Out> {
+    shared: Arc<Shared>,
+    heads: PhantomData<fn(Out)>,
+}
+
+impl<Out: Head> Outbox<Out> {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, heads: PhantomData }
+    }
+
+    /// Queues a message, without ever waiting; what is queued before [`close`](Self::close) is
+    /// delivered unless the session breaks. The caller bounds the queue by
+    /// [`queued_bytes`](Self::queued_bytes).
+    ///
+    /// # Errors
+    /// If the session is closed or the message exceeds a limit.
+    pub fn push(&self, message: Message<Out>) -> Result<(), PushError> {
+        self.shared.flow.lock().push(message)?;
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    /// Bytes queued here and not yet handed to the socket.
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.flow.lock().queued()
+    }
+
+    /// Ends the session once everything queued has arrived; further pushes fail.
+    pub fn close(&self) {
+        self.shared.flow.lock().leave();
+        self.shared.wake.notify_one();
+    }
+
+    /// Ends the session at once; what is queued is lost.
+    pub fn abort(&self) {
+        self.shared.end(CloseReason::Aborted);
+    }
+
+    /// Whether the session has ended.
+    pub fn is_closed(&self) -> bool {
+        self.shared.ending.lock().reason.is_some()
+    }
+}
+
+impl<Out> Clone for Outbox<Out> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), heads: PhantomData }
+    }
+}
+
+impl<Out> fmt::Debug for Outbox<Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").finish_non_exhaustive()
+    }
+}
+
+/// What the caller, the reader and the writer of a session have in common. No lock is held across
+/// an await.
+pub(crate) struct Shared {
+    pub(crate) flow: Mutex<Flow>,
+    /// Wakes the writer.
+    pub(crate) wake: Notify,
+    /// Whether anything arrived since the last tick.
+    pub(crate) heard: AtomicBool,
+    /// Whether the reader waits for the caller, so that silence is our own.
+    pub(crate) busy: AtomicBool,
+    ending: Mutex<Ending>,
+}
+
+struct Ending {
+    reason: Option<CloseReason>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl Shared {
+    /// New books, and the signal that the session has to end.
+    pub(crate) fn new() -> (Arc<Self>, oneshot::Receiver<()>) {
+        let (stop, stopped) = oneshot::channel();
+        let shared = Self {
+            flow: Mutex::default(),
+            wake: Notify::new(),
+            heard: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+            ending: Mutex::new(Ending { reason: None, stop: Some(stop) }),
+        };
+        (Arc::new(shared), stopped)
+    }
+
+    /// Ends the session; the first reason counts.
+    pub(crate) fn end(&self, reason: CloseReason) {
+        let mut ending = self.ending.lock();
+        ending.reason.get_or_insert(reason);
+        if let Some(stop) = ending.stop.take() {
+            // Nobody listens any more if the session has just ended by itself.
+            let _ = stop.send(());
+        }
+    }
+
+    /// Ends the session if the goodbye is complete.
+    pub(crate) fn settle(&self) {
+        if self.flow.lock().is_over() {
+            self.end(CloseReason::Goodbye);
+        }
+    }
+
+    /// Forgets what is queued and tells why the session ended.
+    pub(crate) fn shut(&self) -> CloseReason {
+        self.flow.lock().shut();
+        self.ending.lock().reason.clone().unwrap_or(CloseReason::Aborted)
+    }
+
+    pub(crate) fn was_heard(&self) -> bool {
+        self.heard.swap(false, Ordering::Relaxed) || self.busy.load(Ordering::Relaxed)
+    }
+}

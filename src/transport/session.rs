@@ -1,0 +1,117 @@
+//! One session: two lanes, a lifeline, a reader and a writer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncRead;
+use tokio::sync::{mpsc, oneshot};
+
+use super::link::{Lanes, Receiver, Sender};
+use super::outbox::Shared;
+use super::reader::Reader;
+use super::writer::Writer;
+use crate::wire::{Head, Message};
+
+/// Why a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// One side closed it and everything was delivered.
+    Goodbye,
+    /// This side aborted it, or nobody takes its events any more.
+    Aborted,
+    /// The peer's connection ended without a goodbye: its process has ended or gave up on us.
+    Vanished,
+    /// The peer gave no sign of life for so long.
+    Silent(Duration),
+    /// The peer takes nothing.
+    Stalled(String),
+    /// The peer broke a rule of the protocol.
+    Protocol(String),
+    /// The connection failed.
+    Failed(String),
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Goodbye => f.write_str("the session was closed"),
+            Self::Aborted => f.write_str("the session was aborted on this side"),
+            Self::Vanished => f.write_str("the connection ended without a goodbye"),
+            Self::Silent(time) => write!(f, "no sign of life for {} s", time.as_secs_f64()),
+            Self::Stalled(text) => write!(f, "the peer takes nothing: {text}"),
+            Self::Protocol(text) => write!(f, "the peer broke the protocol: {text}"),
+            Self::Failed(text) => write!(f, "the connection failed: {text}"),
+        }
+    }
+}
+
+/// What a session tells its caller.
+#[derive(Debug)]
+pub enum Event<In> {
+    /// Messages arrived, in order where order matters; never empty.
+    Messages(Vec<Message<In>>),
+    /// The session has ended; the last event, told once.
+    Closed(CloseReason),
+}
+
+/// Where the events of a session go: a bounded channel of the caller, in the caller's own words.
+/// As long as the channel is full, nothing more is taken from the peer.
+pub struct Sink<In, T> {
+    pub(crate) sender: mpsc::Sender<T>,
+    pub(crate) map: Box<dyn Fn(Event<In>) -> T + Send + Sync>,
+}
+
+impl<In, T> Sink<In, T> {
+    /// Events go to `sender` after `map` made them the caller's.
+    pub fn new(
+        sender: mpsc::Sender<T>,
+        map: impl Fn(Event<In>) -> T + Send + Sync + 'static,
+    ) -> Self {
+        Self { sender, map: Box::new(map) }
+    }
+
+    /// Tells the last event.
+    pub(crate) async fn closed(&self, reason: CloseReason) {
+        // A caller that dropped its receiver does not want to know.
+        let _ = self.sender.send((self.map)(Event::Closed(reason))).await;
+    }
+}
+
+impl<In, T> fmt::Debug for Sink<In, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").finish_non_exhaustive()
+    }
+}
+
+/// Runs a session until it ends and tells so. Sockets are closed before the caller is told, so a
+/// caller that is slow to take the news keeps nothing open.
+pub(crate) async fn run<In, T, S, R, L>(
+    shared: Arc<Shared>,
+    stop: oneshot::Receiver<()>,
+    lanes: Lanes<S, R>,
+    lifeline: L,
+    sink: Sink<In, T>,
+    silence: Option<Duration>,
+) where
+    In: Head,
+    T: Send + 'static,
+    S: Sender,
+    R: Receiver,
+    L: AsyncRead + Unpin + Send,
+{
+    let Lanes { ctl: (ctl_out, ctl_in), bulk: (bulk_out, bulk_in) } = lanes;
+    let writer = Writer::new(Arc::clone(&shared), ctl_out, bulk_out, silence);
+    let writer = tokio::spawn(writer.run());
+    let reader = Reader::new(Arc::clone(&shared), stop, ctl_in, bulk_in, lifeline, &sink);
+    let undelivered = reader.run().await;
+    writer.abort();
+    // Its end is what is waited for; that it was aborted is known.
+    let _ = writer.await;
+    let reason = shared.shut();
+    if let Some(event) = undelivered {
+        let _ = sink.sender.send(event).await;
+    }
+    sink.closed(reason).await;
+}

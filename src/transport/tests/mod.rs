@@ -1,0 +1,9 @@
+//! The guards of the message layer, each as a statement about behaviour.
+
+mod books;
+mod door;
+mod goodbye;
+mod kit;
+mod memory;
+mod peers;
+mod rules;

@@ -1,0 +1,165 @@
+"""`oarlock start`, `stop` and `status` on real processes, as a person at a terminal uses them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import oarlock
+from oarlock.cluster import registry
+
+OARLOCK = [sys.executable, "-m", "oarlock"]
+
+
+def run(*arguments):
+    """A command of oarlock's, to its end."""
+    return subprocess.run(
+        [*OARLOCK, *arguments], capture_output=True, text=True, timeout=50, check=False
+    )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays(leaks):
+    """Every test here ends with no cluster, whether it stopped it or failed to."""
+    yield
+    for record in registry.list_clusters():
+        os.kill(record.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def daemon():
+    """The default cluster, detached, with two engines."""
+    done = run("start", "-n", "2", "--daemonize")
+    assert done.returncode == 0, done.stderr
+    (record,) = registry.list_clusters()
+    return record
+
+
+def test_daemonized_start_returns_when_the_engines_are_ready_and_says_how_to_go_on():
+    done = run("start", "-n", "2", "--daemonize")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "'default' runs with 2 engines" in done.stdout
+    assert "oarlock.Client()" in done.stdout
+    assert "oarlock stop" in done.stdout
+    (record,) = registry.list_clusters()
+    assert (Path(record.log_directory) / "controller.log").exists()
+    with oarlock.Client() as client:
+        assert client.ids == [0, 1]
+        assert client[:].apply_sync(abs, -1) == [1, 1]
+
+
+def test_several_clients_use_one_cluster_at_once(daemon):
+    with oarlock.Client() as one, oarlock.Client() as two:
+        one[:].push({"a": 5}, block=True)
+        assert two[:]["a"] == [5, 5]
+    with oarlock.Client() as three:
+        assert three[0]["a"] == 5
+
+
+def test_a_second_start_exits_with_10_and_names_the_running_one(daemon):
+    for arguments in (["start"], ["start", "--daemonize"]):
+        done = run(*arguments)
+        assert done.returncode == 10
+        assert f"process {daemon.pid}" in done.stderr
+        assert "hint:" in done.stderr
+    assert registry.list_clusters() == [daemon]
+
+
+def test_stop_waits_until_everything_is_gone(daemon, wait_exit):
+    done = run("stop")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(daemon.pid) in done.stdout
+    assert wait_exit(daemon.pid, 1)
+    assert not Path(daemon.directory).exists()
+    assert registry.list_clusters() == []
+
+
+def test_stop_exits_with_11_when_it_finds_nothing():
+    assert run("stop").returncode == 11
+    assert run("stop", "--all").returncode == 11
+    done = run("stop", "nobody")
+    assert done.returncode == 11
+    assert "nobody" in done.stderr
+
+
+def test_stop_ends_a_controller_that_does_not_answer(daemon, wait_exit):
+    (Path(daemon.directory) / "door.sock").unlink()
+    done = run("stop")
+    assert done.returncode == 0, done.stderr
+    assert wait_exit(daemon.pid, 1)
+
+
+def test_stop_all_ends_every_cluster_started_from_the_command_line(daemon):
+    assert run("start", "-n", "1", "--cluster-id", "lab", "--daemonize").returncode == 0
+    assert [record.cluster_id for record in registry.list_clusters()] == ["default", "lab"]
+    done = run("stop", "--all")
+    assert done.returncode == 0, done.stderr
+    assert registry.list_clusters() == []
+
+
+def test_status_shows_each_cluster_in_a_table_and_as_json(daemon):
+    table = run("status")
+    assert table.returncode == 0
+    header, row = table.stdout.splitlines()
+    assert header.split() == ["CLUSTER", "ID", "PID", "ENGINES", "DIRECTORY"]
+    assert row.split() == ["default", str(daemon.pid), "2", daemon.directory]
+    (found,) = json.loads(run("status", "--json").stdout)
+    assert found["engines"] == 2
+    assert found["pid"] == daemon.pid
+
+
+def test_status_without_a_cluster_says_how_to_start_one():
+    done = run("status")
+    assert done.returncode == 0
+    assert "oarlock start" in done.stdout
+    assert json.loads(run("status", "--json").stdout) == []
+
+
+def test_a_killed_controller_takes_its_engines_along_and_its_place_is_free(daemon, leaks):
+    with oarlock.Client() as client:
+        engines = client[:].apply_sync(os.getpid)
+    os.kill(daemon.pid, signal.SIGKILL)
+    assert "no cluster runs" in run("status").stdout
+    assert not Path(daemon.directory).exists()
+    leaks.check()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in engines)
+    assert run("start", "-n", "1", "--daemonize").returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_foreground_cluster_and_leaves_nothing(number, leaks):
+    with subprocess.Popen([*OARLOCK, "start", "-n", "2"], stdout=subprocess.PIPE, text=True) as run:
+        assert "runs with 2 engines" in run.stdout.readline()
+        run.send_signal(number)
+        rest, _ = run.communicate(timeout=20)
+    assert run.returncode == 0
+    assert rest.count("runs with") == 0
+    assert rest.endswith("stopped\n")
+    leaks.check()
+
+
+def test_an_embedded_cluster_with_an_id_is_found_but_not_stopped_from_outside():
+    with oarlock.Cluster(n=1, cluster_id="lab") as rc:
+        with oarlock.Client(cluster_id="lab") as other:
+            assert other.ids == rc.ids
+        (found,) = json.loads(run("status", "--json").stdout)
+        assert found["embedded"] is True
+        done = run("stop", "lab")
+        assert done.returncode == 1
+        assert f"process {os.getpid()}" in done.stderr
+        assert rc[:].apply_sync(abs, -1) == [1]
+
+
+@pytest.mark.parametrize("count", ["-1", "two"])
+def test_a_number_of_engines_that_is_none_is_wrong_usage(count):
+    done = run("start", "-n", count)
+    assert done.returncode == 2
+    assert "number of engines" in done.stderr
+
+
+def test_version_is_that_of_the_package():
+    assert run("--version").stdout == f"oarlock {oarlock.__version__}\n"

@@ -1,9 +1,9 @@
 """A `concurrent.futures.Future` whose machinery comes into being when somebody uses it.
 
-Most results are asked for their value and nothing else; a condition, a list of waiters and a place in
-the dispatcher for each would cost more than the task. So the private fields that the functions of
-`concurrent.futures` work with are made on first access, from then on the dispatcher tells when the
-tasks are done, and only its thread changes the state, under the condition, as those functions expect.
+Most results are asked for their value and nothing else; a condition, a list of waiters and a place
+in the dispatcher for each would cost more than the task. So the private fields that the functions
+of `concurrent.futures` work with are made on first access. From then on the dispatcher tells when
+the tasks are done, and only it changes the state, under the condition, as those functions expect.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ STATE = frozenset({"_condition", "_state", "_result", "_exception", "_waiters", 
 # No wait is longer than this many seconds (30 years); more is for ever.
 _FOR_EVER = 1e9
 
-_waking = threading.Lock()
-
 
 class LazyFuture(Future[Any]):
     """The side of a result that is a `Future`, a coroutine's awaitable, and can be cancelled."""
@@ -47,23 +45,19 @@ class LazyFuture(Future[Any]):
         try:
             self._client._check()
         except error.ClosedClient:
-            pass  # a forked child must not touch the tasks; after closing, their state is just final
-        fields = self.__dict__
-        with _waking:
-            if "_condition" in fields:
-                return
-            done = self._tasks.ready()
-            final = _NOTIFIED if done and self.cancelled() else _FINISHED
-            fields.update(
-                _state=final if done else _PENDING,
-                _result=None,
-                _exception=None,
-                _waiters=[],
-                _done_callbacks=[],
-            )
-            # Last: who sees this field sees the others.
-            fields["_condition"] = threading.Condition()
-        if not done:
+            pass  # only a forked child must not touch the tasks
+        # Without a lock: threads that come here together agree on the fields one by one, and who
+        # sets the last one goes on.
+        put = self.__dict__.setdefault
+        done = self._tasks.ready()
+        put("_result", None)
+        put("_exception", None)
+        put("_waiters", [])
+        put("_done_callbacks", [])
+        final = _NOTIFIED if done and self.cancelled() else _FINISHED
+        state = put("_state", final if done else _PENDING)
+        condition = threading.Condition()
+        if put("_condition", condition) is condition and state == _PENDING:
             try:
                 self._client._dispatch.watch(self._tasks, self._settle)
             except ConnectionError:
@@ -96,11 +90,13 @@ class LazyFuture(Future[Any]):
         if self._client._core.closed:
             return error.ClosedClient(
                 f"the client was closed while {left} of {len(self._tasks)} tasks were unfinished; "
-                "their outcomes will not arrive here\n\nhint: get the results before closing the client"
+                "their outcomes will not arrive\n\n"
+                "hint: get the results before closing the client"
             )
         return error.ControllerLost(
             f"the controller is gone while {left} of {len(self._tasks)} tasks were unfinished; "
-            "what happened to them is unknown\n\nhint: start a cluster, connect a new client, submit again"
+            "what happened to them is unknown\n\n"
+            "hint: start a cluster, connect a new client, submit again"
         )
 
     # --- state
@@ -143,7 +139,7 @@ class LazyFuture(Future[Any]):
     # --- how waits begin and end
 
     def _enter(self) -> None:
-        """Refuse what can never end: in a forked child, or unfinished after the client was closed."""
+        """Refuse what cannot end: in a forked child, or unfinished when the client closed."""
         try:
             self._client._check()
         except error.ClosedClient:
@@ -163,8 +159,8 @@ class LazyFuture(Future[Any]):
     def _late(self, timeout: float | None) -> NoReturn:
         tasks = self._tasks
         raise error.TimeoutError(
-            f"{self._fname}: {tasks.done_count()} of {len(tasks)} tasks are done after {timeout} s; the others go on"
-            "\n\nhint: ask again later, or cancel()"
+            f"{self._fname}: {tasks.done_count()} of {len(tasks)} tasks are done "
+            f"after {timeout} s; the others go on\n\nhint: ask again later, or cancel()"
         )
 
     # --- asyncio

@@ -1,9 +1,11 @@
 """The compiled part: messaging, pending table, clocks. Every blocking call here releases the GIL,
 returns within 50 ms of a signal (raising what its handler raised), and takes seconds."""
 
-from collections.abc import Awaitable, Buffer, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, final
+
+from typing_extensions import Buffer as BytesLike
 
 __version__: Final[str]
 
@@ -15,13 +17,14 @@ PARTIAL: Final = 3
 CANCELLED: Final = 4
 LOST: Final = 5
 REFUSED: Final = 6
+GONE: Final = 7  # the controller is gone or the client was closed; `refusal` says why
 
 # What an engine does with the parts of a task.
 APPLY: Final = 0
 CHUNK: Final = 1
 
 @final
-class Buffer_:  # exposed as `Buffer`
+class Buffer:
     """Bytes owned by Rust; `memoryview(buffer)` is writable and costs no copy."""
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
@@ -67,15 +70,18 @@ class Tasks:
         """Put `token` into the client's `next_tokens` queue when all (or task `index`, or at
         least `count`) are done; at once when that is so already."""
     # --- outcome
-    def parts(self, index: int) -> list[bytes | Buffer_] | None:
+    def parts(self, index: int) -> list[bytes | Buffer] | None:
         """Parts of the outcome as said at the status; None while pending or once released.
         The first part is bytes (or a Buffer if large), the others Buffers."""
+    def parts_range(self, start: int, stop: int) -> list[list[bytes | Buffer] | None]:
+        """`parts` of a run of tasks at once, for those who read many."""
     def release(self) -> None:
-        """Forget the parts (not the records) of all finished tasks."""
+        """Forget the parts (not the records) of all finished tasks, unless another set of tasks
+        holds them too."""
     def loss(self, index: int) -> dict[str, Any]:
         """For LOST: engine, pid, host, cause, started, ran_for, output."""
     def refusal(self, index: int) -> str:
-        """For REFUSED: why."""
+        """For REFUSED and GONE: why."""
     def engine(self, index: int) -> int | None: ...
     def engines(self) -> list[int | None]: ...
     def output(self, index: int, stream: Literal[1, 2]) -> str:
@@ -99,8 +105,9 @@ class Tasks:
 class Client:
     """One session with a controller; its I/O runs in a thread that never takes the GIL."""
     @staticmethod
-    def embed(directory: str | None = None) -> Client:
-        """A client with a controller of its own in this process."""
+    def embed(directory: str) -> Client:
+        """A client with a controller of its own in this process. The directory is made if it is not
+        there and removed at the end, with all in it. Raises OSError."""
     @staticmethod
     def connect(directory: str, timeout: float = 10.0) -> Client:
         """A client of the controller that runs in `directory`.
@@ -125,14 +132,14 @@ class Client:
     def spawned_failures(self) -> list[str]:
         """Why spawned processes ended before they joined (cause and last output), if any did."""
     # --- submission; all return at once unless the bytes in flight exceed the bound
-    def put_function(self, func: bytes, body: Buffer) -> None:
+    def put_function(self, func: bytes, body: BytesLike) -> None:
         """Make the pickle `body` known under its 16-byte name."""
     def forget_function(self, func: bytes) -> None: ...
     def submit(
         self,
         func: bytes,
         kind: int,
-        tasks: Sequence[bytes | Sequence[Buffer]],
+        tasks: Sequence[bytes | Sequence[BytesLike]],
         targets: Sequence[int] | None = None,
         items: Sequence[int] | None = None,
         failed: dict[int, bytes] | None = None,
@@ -141,11 +148,11 @@ class Client:
         `items`: items in each task. `failed`: outcomes of tasks that could not be made, by
         index: they end at once with ERROR and this pickle, and nothing of them is sent."""
     def submit_direct(
-        self, func: bytes, kind: int, engines: Sequence[int], parts: Sequence[Buffer],
+        self, func: bytes, kind: int, engines: Sequence[int], parts: Sequence[BytesLike],
     ) -> Tasks:
         """The same parts on each of these engines, one task each."""
     def submit_each(
-        self, func: bytes, kind: int, engines: Sequence[int], tasks: Sequence[bytes | Sequence[Buffer]],
+        self, func: bytes, kind: int, engines: Sequence[int], tasks: Sequence[bytes | Sequence[BytesLike]],
         items: Sequence[int] | None = None,
         failed: dict[int, bytes] | None = None,
     ) -> Tasks:
@@ -172,7 +179,7 @@ class Client:
         Raises RuntimeError with the controller's reason, TimeoutError."""
     def next_tokens(self, timeout: float | None = None) -> list[int]:
         """Wait for tokens of `Tasks.notify`; empty when closed or timed out."""
-    def close(self, timeout: float = 1.0) -> None:
+    def close(self) -> None:
         """Say goodbye; ends the engines of an embedded controller. Pending waits raise
         ConnectionError. Idempotent."""
 
@@ -186,7 +193,7 @@ class Engine:
         """The next thing to do: ``("func", func, body)``, ``("forget", func)``,
         ``("task", func, kind, parts)``; None when the engine is to end. A task counts as
         started when it is returned. KeyboardInterrupt is swallowed while idle."""
-    def done(self, status: int, parts: Sequence[Buffer]) -> None:
+    def done(self, status: int, parts: Sequence[BytesLike]) -> None:
         """The outcome of the task `next` gave: OK, ERROR, PARTIAL or CANCELLED."""
     def write(self, stream: Literal[1, 2], text: str) -> bool:
         """Output of the running task; False when none runs."""
@@ -196,6 +203,9 @@ class Engine:
         """Whether the running task was asked to stop."""
     def close(self) -> None:
         """Flush what is queued and say goodbye."""
+
+def exiting() -> None:
+    """The interpreter is about to end: other threads that wait here never come back to it."""
 
 def serve(
     directory: str, argv: list[str], count: int, env: dict[str, str], log_directory: str

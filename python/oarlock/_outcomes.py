@@ -1,10 +1,12 @@
 """What tasks gave, each unpickled once, when somebody asks.
 
-A *cell* is what one task gave: its value, a `Failed`, or a `Partial` for a chunk of which some items
-failed. Reading a cell frees the bytes it came from. Several results may share cells (the pieces of
-`split`, the whole of `join`), so that a failed task is one exception object however it is reached.
+A *cell* is what one task gave: its value, a `Failed`, or a `Partial` for a chunk of which some
+items failed. Reading a cell frees the bytes it came from. Several results may share cells (the
+pieces of `split`, the whole of `join`), so that a failed task is one exception object however it is
+reached.
 """
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +24,15 @@ _FETCH_AGAIN = 10.0
 
 # Guards the moment in which a cell is filled; never held while anything is unpickled.
 _store = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _store
+    _store = threading.Lock()
+
+
+# Another thread of the parent may have held it at the moment of the fork.
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Failed:
@@ -161,8 +172,9 @@ class Outcomes:
         if parts is None or status not in (OK, ERROR, PARTIAL):
             return Failed(
                 error.ResultUnreadable(
-                    f"the value of task {msg_id} was given to another result object and is no longer kept\n\n"
-                    "hint: keep the AsyncResult that `get` was called on, or fetch the value before it does"
+                    f"the value of task {msg_id} was given to another result object "
+                    "and is no longer kept\n\n"
+                    "hint: keep the AsyncResult that `get` was called on"
                 )
             )
         return self._unpickle(kept, 0, status, parts)
@@ -234,8 +246,8 @@ def _withdrawn(tasks: "_oarlock.Tasks", index: int, status: int) -> Exception:
 def _unreadable(tasks: "_oarlock.Tasks", index: int, cause: Exception) -> Exception:
     (msg_id,) = tasks.pick([index]).msg_ids()
     failure = error.ResultUnreadable(
-        f"task {msg_id} ran on engine {tasks.engine(index)}, but what it gave cannot be unpickled here: "
-        f"{type(cause).__name__}: {cause}; other tasks are not affected\n\n"
+        f"task {msg_id} ran on engine {tasks.engine(index)}, but what it gave cannot be unpickled "
+        f"here: {type(cause).__name__}: {cause}; other tasks are not affected\n\n"
         "hint: the modules the value needs must be importable in this process too"
     )
     failure.__cause__ = cause

@@ -59,15 +59,15 @@ class Recorded(LazyFuture):
             cells = self._all_cells()
             bad = [cell for cell in cells if type(cell) in (Failed, Partial)]
             if not bad:
-                failure = None
+                failure: Exception | None = None
                 self.__dict__.setdefault("_value", self._assemble(cells, False))
             else:
                 found = [each for cell in bad for each in failures(cell)]
                 alone = self._single_result and len(found) == 1
                 failure = found[0] if alone else error.compose(self._fname, found)
             self.__dict__.setdefault("_failure", failure)
-        failure: Exception | None = self._failure
-        return failure
+        verdict: Exception | None = self._failure
+        return verdict
 
     def _assemble(self, cells: list[Any], keep: bool) -> Any:
         """The value, exceptions included; `keep` says that there may be some."""
@@ -87,7 +87,7 @@ class Recorded(LazyFuture):
 
     @property
     def metadata(self) -> Any:
-        """The record of a single result's task, otherwise a list of records; live while tasks run."""
+        """The record of a single result's task, otherwise a list of records; live."""
         records = self.__dict__.get("_records")
         if records is None:
             made = [

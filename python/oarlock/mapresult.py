@@ -1,8 +1,8 @@
 """`AsyncMapResult`: the result of a map, which counts items rather than tasks.
 
-It is iterated over from the first result on, as often as wanted, each time from the start; in order,
-or in order of completion if the map is unordered. A failed item raises its own exception where it
-stands; the items before it are given first.
+It is iterated over from the first result on, as often as wanted, each time from the start: in
+order, or in order of completion if the map is unordered. A failed item raises its own exception
+where it stands; the items before it are given first.
 """
 
 from __future__ import annotations

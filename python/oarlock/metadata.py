@@ -36,8 +36,9 @@ _OWN: Final[dict[str, Callable[[], Any]]] = {
 }  # fmt: skip
 
 KEYS: Final = (
-    "msg_id", "submitted", "started", "completed", "received", "engine_uuid", "engine_id", "follow", "after",
-    "status", "execute_input", "execute_result", "error", "stdout", "stderr", "outputs", "data", "label",
+    "msg_id", "submitted", "started", "completed", "received", "engine_uuid", "engine_id",
+    "follow", "after", "status", "execute_input", "execute_result", "error", "stdout", "stderr",
+    "outputs", "data", "label",
 )  # fmt: skip
 
 
@@ -124,7 +125,7 @@ class Metadata(dict[str, Any]):
     def __eq__(self, other: object) -> bool:
         return dict(self) == (dict(other) if isinstance(other, Metadata) else other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __repr__(self) -> str:
         return repr(dict(self))

@@ -219,12 +219,12 @@ class AsyncResult(Recorded):
         return self._return_exceptions or self._verdict() is None
 
     def wait_for_output(self, timeout: float | None = -1) -> bool:
-        """Wait until all output of the tasks is there. It is when they are done: output arrives first."""
+        """Wait until all output is there: when the tasks are done, as output arrives first."""
         return bool(self.wait(timeout))
 
     @property
     def sent(self) -> bool:
-        """True: arguments are pickled before the submission returns, and may be changed after it."""
+        """True: arguments are pickled when a submission returns and may change after it."""
         return True
 
     def wait_for_send(self, timeout: float | None = -1) -> bool:
@@ -253,7 +253,7 @@ class AsyncResult(Recorded):
         for engine, cell in zip(self._tasks.engines(), self._all_cells(), strict=True):
             if engine in by_engine:
                 raise ValueError(
-                    f"several tasks ran on engine {engine}: a dict by engine cannot hold them all\n\n"
+                    f"several tasks ran on engine {engine}: a dict cannot hold them all\n\n"
                     "hint: zip(result.engine_id, result) pairs each value with its engine"
                 )
             by_engine[engine or 0] = self._plain(cell)
@@ -278,7 +278,7 @@ class AsyncResult(Recorded):
         """
         if self._single_result:
             raise TypeError(
-                f"{self!r} is the result of one call; only its value, from get(), can be iterated over"
+                f"{self!r} is the result of one call; iterate over its value, which get() gives"
             )
         return self._arriving(True)
 

@@ -95,10 +95,7 @@ impl PyClient {
         if self.core.has_room(bytes) {
             return Ok(());
         }
-        wait::wait(py, None, |_| {
-            std::thread::sleep(Duration::from_millis(1));
-            self.core.has_room(bytes) || self.core.gone().is_some()
-        })?;
+        wait::wait(py, None, |until| self.core.wait_room(bytes, until))?;
         self.check(py)
     }
 
@@ -124,7 +121,7 @@ impl PyClient {
     }
 
     fn tasks(&self, tasks: crate::client::Tasks) -> PyTasks {
-        PyTasks { tasks, core: self.core.clone() }
+        PyTasks { tasks, core: Some(self.core.clone()) }
     }
 }
 
@@ -173,8 +170,8 @@ impl PyClient {
     }
 
     #[getter]
-    fn directory(&self) -> PathBuf {
-        self.directory.clone()
+    fn directory(&self) -> std::ffi::OsString {
+        self.directory.clone().into_os_string()
     }
 
     #[getter]
@@ -247,13 +244,15 @@ impl PyClient {
         let core = self.core.clone();
         pyo3_async_runtimes::tokio::future_into_py(py, async move {
             let far = || Instant::now() + Duration::from_secs(3600);
-            let waiting = tokio::task::spawn_blocking(move || loop {
-                let until = deadline.unwrap_or_else(far);
-                if core.wait_engines(until, |count, _| count >= n) {
-                    return true;
-                }
-                if core.gone().is_some() || deadline.is_some_and(|d| Instant::now() >= d) {
-                    return false;
+            let waiting = tokio::task::spawn_blocking(move || {
+                loop {
+                    let until = deadline.unwrap_or_else(far);
+                    if core.wait_engines(until, |count, _| count >= n) {
+                        return true;
+                    }
+                    if core.gone().is_some() || deadline.is_some_and(|d| Instant::now() >= d) {
+                        return false;
+                    }
                 }
             });
             waiting.await.map_err(|error| PyRuntimeError::new_err(error.to_string()))
@@ -311,9 +310,8 @@ impl PyClient {
         failed: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyTasks> {
         let what = self.submission(py, func, kind, tasks, items, failed)?;
-        let target = targets.map_or(Target::Any, |ids| {
-            Target::Among(ids.into_iter().map(EngineId).collect())
-        });
+        let target = targets
+            .map_or(Target::Any, |ids| Target::Among(ids.into_iter().map(EngineId).collect()));
         Ok(self.tasks(self.core.submit(what, target, wall_clock())))
     }
 
@@ -371,7 +369,11 @@ impl PyClient {
     }
 
     fn known_ids(&self) -> Vec<String> {
-        self.core.all_known().iter().flat_map(|tasks| tasks.ids().map(msg_id).collect::<Vec<_>>()).collect()
+        self.core
+            .all_known()
+            .iter()
+            .flat_map(|tasks| tasks.ids().map(msg_id).collect::<Vec<_>>())
+            .collect()
     }
 
     fn submitted_count(&self) -> u64 {
@@ -452,11 +454,9 @@ impl PyClient {
         Ok(tokens)
     }
 
-    #[pyo3(signature = (timeout=1.0))]
-    fn close(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let _ = timeout;
+    fn close(&self, py: Python<'_>) {
         if std::process::id() != self.pid || std::mem::replace(&mut *self.closed.lock(), true) {
-            return Ok(());
+            return;
         }
         py.detach(|| {
             self.core.end_session("the client was closed", wall_clock());
@@ -465,7 +465,6 @@ impl PyClient {
                 Controller::Remote(remote) => remote.close(),
             }
         });
-        Ok(())
     }
 }
 
@@ -489,7 +488,8 @@ fn question(kind: &str, argument: Option<&Bound<'_, PyAny>>) -> PyResult<Request
             Request::Signal(engines(ids), number)
         }
         "purge" => {
-            let ids: Option<Vec<String>> = argument.map(|ids| ids.extract()).transpose()?.flatten();
+            let ids: Option<Vec<String>> =
+                argument.map(PyAnyMethods::extract).transpose()?.flatten();
             let parse = |ids: Vec<String>| ids.iter().map(|id| parse_msg_id(id)).collect();
             Request::Purge(ids.map(parse).transpose()?)
         }
@@ -502,7 +502,11 @@ fn answer(py: Python<'_>, reply: Reply) -> PyResult<Bound<'_, PyAny>> {
         Reply::Done => Ok(py.None().into_bound(py)),
         Reply::QueueStatus(waiting, engines) => {
             let engines: Vec<_> = engines.into_iter().map(|(e, q, t, c)| (e.0, q, t, c)).collect();
-            Ok(PyTuple::new(py, [waiting.into_pyobject(py)?.into_any(), engines.into_pyobject(py)?.into_any()])?.into_any())
+            Ok(PyTuple::new(
+                py,
+                [waiting.into_pyobject(py)?.into_any(), engines.into_pyobject(py)?.into_any()],
+            )?
+            .into_any())
         }
         Reply::History(ids) => {
             Ok(ids.into_iter().map(msg_id).collect::<Vec<_>>().into_pyobject(py)?.into_any())

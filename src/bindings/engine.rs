@@ -56,13 +56,12 @@ impl PyEngine {
     }
 
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let work = match self.engine.slot().try_next() {
-            Some(work) => work,
-            None => {
-                let work = py.detach(|| self.engine.slot().next());
-                swallow_interrupt(py)?;
-                work
-            }
+        let work = if let Some(work) = self.engine.slot().try_next() {
+            work
+        } else {
+            let work = py.detach(|| self.engine.slot().next());
+            swallow_interrupt(py)?;
+            work
         };
         let tuple = match work {
             Work::End => return Ok(None),

@@ -17,7 +17,8 @@ use crate::wire::{Loss, SessionId, Stamp};
 #[pyclass(frozen, name = "Tasks", module = "oarlock._oarlock")]
 pub(crate) struct PyTasks {
     pub(crate) tasks: Tasks,
-    pub(crate) core: Arc<Core>,
+    /// The client they belong to; none for the empty set.
+    pub(crate) core: Option<Arc<Core>>,
 }
 
 /// `<32 hex digits of the session>_<number>`.
@@ -79,11 +80,11 @@ impl PyTasks {
     }
 
     #[staticmethod]
-    fn join(tasks: Vec<PyRef<'_, Self>>) -> PyResult<Self> {
+    fn join(tasks: Vec<PyRef<'_, Self>>) -> Self {
         let joined = Tasks::join(tasks.iter().map(|set| &set.tasks));
         match (joined, tasks.first()) {
-            (Some(joined), Some(first)) => Ok(first.with(joined)),
-            _ => Err(PyValueError::new_err("nothing to join")),
+            (Some(joined), Some(first)) => first.with(joined),
+            _ => Self { tasks: Tasks::none(), core: None },
         }
     }
 
@@ -165,7 +166,10 @@ impl PyTasks {
             (None, Some(count)) => Until::Count(count),
             (None, None) => Until::All,
         };
-        self.core.notify(&self.tasks, until, token);
+        // The empty set is ready from the start, and belongs to nobody who could be told.
+        if let Some(core) = &self.core {
+            core.notify(&self.tasks, until, token);
+        }
         Ok(())
     }
 
@@ -265,7 +269,8 @@ impl PyTasks {
         let Some(engine) = self.tasks.record(index, |record| record.engine) else {
             return Ok(None);
         };
-        Ok(self.core.engine_session(engine).map(|session| session.to_string()))
+        let session = self.core.as_ref().and_then(|core| core.engine_session(engine));
+        Ok(session.map(|session| session.to_string()))
     }
 
     fn elapsed(&self) -> f64 {
@@ -295,7 +300,9 @@ impl PyTasks {
 }
 
 /// Parts given for tasks that could not be made, by index.
-pub(crate) fn failed(failed: Option<&Bound<'_, PyDict>>) -> PyResult<HashMap<usize, crate::wire::Parts>> {
+pub(crate) fn failed(
+    failed: Option<&Bound<'_, PyDict>>,
+) -> PyResult<HashMap<usize, crate::wire::Parts>> {
     let Some(failed) = failed else { return Ok(HashMap::new()) };
     failed.iter().map(|(index, parts)| Ok((index.extract()?, buffers::parts(&parts)?))).collect()
 }

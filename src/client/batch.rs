@@ -271,11 +271,7 @@ impl Batch {
         let pending = records.iter().filter(|record| record.state == State::Pending).count();
         if pending > 0 {
             changing.waiting.retain(|waiting| waiting.countdown.strong_count() > 0);
-            changing.waiting.push(Waiting {
-                tasks,
-                failure,
-                countdown: Arc::downgrade(countdown),
-            });
+            changing.waiting.push(Waiting { tasks, failure, countdown: Arc::downgrade(countdown) });
         }
         pending as isize
     }

@@ -58,6 +58,7 @@ pub struct Core {
     uplink: Box<dyn Uplink>,
     table: Mutex<Table>,
     idle: Condvar,
+    room: Condvar,
     engines: Mutex<Engines>,
     engines_changed: Condvar,
     replies: Mutex<Replies>,
@@ -86,6 +87,7 @@ impl Core {
             uplink,
             table: Mutex::default(),
             idle: Condvar::new(),
+            room: Condvar::new(),
             engines: Mutex::default(),
             engines_changed: Condvar::new(),
             replies: Mutex::default(),
@@ -105,6 +107,17 @@ impl Core {
     pub fn has_room(&self, bytes: u64) -> bool {
         let flying = self.in_flight.load(Ordering::Acquire);
         flying == 0 || flying + bytes <= self.bound
+    }
+
+    /// Waits until so many more bytes may be submitted, or the session ends.
+    pub fn wait_room(&self, bytes: u64, until: Instant) -> bool {
+        let mut table = self.table.lock();
+        while !self.has_room(bytes) && !self.gone.load(Ordering::Acquire) {
+            if self.room.wait_until(&mut table, until).timed_out() {
+                return self.has_room(bytes);
+            }
+        }
+        true
     }
 
     /// Makes a function known to the controller.
@@ -163,7 +176,7 @@ impl Core {
             let mut end = start;
             let mut size = 0;
             while end < tasks.len() && !failed.contains_key(&end) {
-                size += tasks[end].iter().map(|part| part.len()).sum::<usize>();
+                size += tasks[end].iter().map(bytes::Bytes::len).sum::<usize>();
                 let full = end - start >= 256 || size > INLINE_MAX / 2;
                 if self.uplink.wants_pieces() && full && end > start {
                     break;
@@ -313,6 +326,7 @@ impl Core {
             let mut table = self.table.lock();
             table.finish(batch.first);
             self.in_flight.fetch_sub(batch.bytes, Ordering::AcqRel);
+            self.room.notify_all();
             if !table.has_pending() {
                 self.idle.notify_all();
             }
@@ -333,6 +347,7 @@ impl Core {
             self.abandon(&batch, now);
         }
         self.idle.notify_all();
+        self.room.notify_all();
         self.engines_changed.notify_all();
         self.replied.notify_all();
         self.tokens.close();

@@ -88,7 +88,10 @@ async fn live(core: &Core, mut events: mpsc::Receiver<Event<ToClient>>) {
                 }
             }
             Event::Closed(reason) => {
-                core.end_session(&format!("the session with the controller ended: {reason}"), wall_clock());
+                core.end_session(
+                    &format!("the session with the controller ended: {reason}"),
+                    wall_clock(),
+                );
                 return;
             }
         }

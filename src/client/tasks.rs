@@ -84,14 +84,23 @@ impl Wait {
 impl Tasks {
     pub(crate) fn of(session: SessionId, batch: Arc<Batch>) -> Self {
         let len = batch.lock().records.len();
-        let segments =
-            if len == 0 { vec![] } else { vec![Segment { batch: Held::new(batch), tasks: 0..len as u32, offset: 0 }] };
+        let segments = if len == 0 {
+            vec![]
+        } else {
+            vec![Segment { batch: Held::new(batch), tasks: 0..len as u32, offset: 0 }]
+        };
         Self { session, segments, len }
     }
 
     pub(crate) fn one(session: SessionId, batch: Arc<Batch>, index: u32) -> Self {
-        let segments = vec![Segment { batch: Held::new(batch), tasks: index..index + 1, offset: 0 }];
+        let segments =
+            vec![Segment { batch: Held::new(batch), tasks: index..index + 1, offset: 0 }];
         Self { session, segments, len: 1 }
+    }
+
+    /// No tasks at all.
+    pub fn none() -> Self {
+        Self { session: SessionId([0; 16]), segments: Vec::new(), len: 0 }
     }
 
     /// How many there are.
@@ -118,12 +127,17 @@ impl Tasks {
         {
             last.tasks.end = tasks.end;
         } else if len > 0 {
-            self.segments.push(Segment { batch: Held::new(batch.clone()), tasks, offset: self.len });
+            self.segments.push(Segment {
+                batch: Held::new(batch.clone()),
+                tasks,
+                offset: self.len,
+            });
         }
         self.len += len;
     }
 
     /// Only these of them, in this order. Indexes must be below `len`.
+    #[must_use]
     pub fn pick(&self, indexes: impl IntoIterator<Item = usize>) -> Self {
         let mut picked = Self { session: self.session, segments: Vec::new(), len: 0 };
         for index in indexes {

@@ -51,7 +51,13 @@ impl State {
         if let Some(victim) = engine.asked {
             let victim = self.engines.get(victim).expect("the engine asked lives");
             assert!(victim.thieves.contains(&id), "the engine asked knows for whom");
+            assert!(victim.recalled > 0, "there is an answer to wait for");
             assert_eq!(engine.held(), 0, "an engine that waits for an answer has nothing to do");
+        } else if engine.held() == 0 && !engine.draining {
+            for lane in engine.lanes.iter().chain([&ANY]) {
+                let loaded = self.lanes.get(*lane).movable.last();
+                assert_eq!(loaded, None, "engine {id} is not idle while another has its work");
+            }
         }
         for thief in &engine.thieves {
             let thief = self.engines.get(*thief).expect("whoever waits lives");

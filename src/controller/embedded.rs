@@ -79,7 +79,9 @@ pub(super) fn spawn(handle: &Handle, recipe: &Recipe, count: usize) -> io::Resul
             }
             Err(error) => {
                 // All or none.
-                pids.iter().for_each(|pid| kill(*pid));
+                for pid in pids {
+                    kill(pid);
+                }
                 return Err(error);
             }
         }

@@ -158,7 +158,7 @@ impl Turn<'_> {
             self.finish(key, outcome);
         }
         for lane in engine.lanes {
-            let _ = lane;
+            self.end_lane(lane);
         }
         self.out.push(Effect::EndEngine(id));
         self.tell_engines();

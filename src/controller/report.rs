@@ -114,13 +114,13 @@ impl Turn<'_> {
             let state = &mut *self.state;
             state.lanes.get_mut(*lane).queue.push_front(&mut state.tasks, *key);
         }
-        self.feed_thieves(id);
         let mut lanes: Vec<_> = back.iter().map(|(_, lane, _)| *lane).collect();
         lanes.sort_unstable();
         lanes.dedup();
         for lane in lanes {
             self.spread(lane);
         }
+        self.feed_thieves(id);
         self.feed(id);
     }
 }

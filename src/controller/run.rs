@@ -313,7 +313,8 @@ impl Shell {
         match self.processes.remove(&pid).flatten() {
             None => {
                 let End { cause, output } = end;
-                let text = format!("engine process {pid} ended before it joined: {cause}\n{output}");
+                let text =
+                    format!("engine process {pid} ended before it joined: {cause}\n{output}");
                 self.outlook.failures.lock().push(text.trim_end().to_owned());
                 if let Some(core) = &self.local {
                     core.wake_engine_waits();
@@ -358,7 +359,6 @@ impl Shell {
             return;
         }
         let sender = self.sender.clone();
-        let silence = Some(limits::SILENCE);
         let Hello { role, session, pid, host, .. } = arrival.hello.clone();
         // A peer for which the system has no sockets left is turned away without a word; it
         // will ask again.
@@ -366,7 +366,8 @@ impl Shell {
             Role::Client => {
                 let client = ClientId(self.next_client);
                 let sink = Sink::new(sender, move |event| Incoming::Client(client, event));
-                let Ok(outbox) = arrival.admit(client.0, silence, sink) else { return };
+                // A client may be stopped for a while (Ctrl-Z); its end is told by the door.
+                let Ok(outbox) = arrival.admit(client.0, None, sink) else { return };
                 self.next_client += 1;
                 self.clients.insert(client, outbox);
                 self.handle_event(Event::ClientJoined { client, session });
@@ -374,7 +375,7 @@ impl Shell {
             Role::Engine => {
                 let id = EngineId(self.next_engine);
                 let sink = Sink::new(sender, move |event| Incoming::Engine(id, event));
-                let Ok(outbox) = arrival.admit(id.0, silence, sink) else { return };
+                let Ok(outbox) = arrival.admit(id.0, Some(limits::SILENCE), sink) else { return };
                 self.next_engine += 1;
                 if let Some(engine) = self.processes.get_mut(&pid) {
                     *engine = Some(id);

@@ -2,13 +2,15 @@
 //!
 //! Three moves keep the engines busy, each in constant time per task moved:
 //!
-//! - `spread` after tasks came: the lane's oldest task goes to the engine with room that holds
-//!   least, until the queue or the room ends.
+//! - `spread` after tasks came or came back: the lane's oldest task goes to the engine with room
+//!   that holds least, until the queue or the room ends. A lane of some engines looks at each of
+//!   them for that, as the message that named them did.
 //! - `feed` after an engine got room: it takes the oldest task of the lanes it serves.
 //! - `steal` when that found nothing and the engine holds nothing: half of what another engine
 //!   holds and may not have started is called back into the queue.
 //!
-//! Between events no task is queued that an engine with room might run.
+//! Between events no task is queued that an engine with room might run, and no engine is idle
+//! while another holds something for it, unless that was called back.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -17,6 +17,7 @@ pub fn serve(directory: &Path, python: String, recipe: Recipe, count: usize) -> 
         let shell = Shell::open(directory, python, false)?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let handle = shell.handle();
         let running = tokio::spawn(shell.run());
         let starting = handle.clone();
@@ -32,6 +33,7 @@ pub fn serve(directory: &Path, python: String, recipe: Recipe, count: usize) -> 
             _ = &mut running => return Ok(()),
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
         handle.stop_soon().await;
         let _ = running.await;

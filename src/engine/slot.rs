@@ -12,9 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::client::wall_clock;
 use crate::wire::limits::OUTPUT_MAX;
-use crate::wire::{
-    FromEngine, FuncId, Kind, Message, Parts, Stamp, Status, TaskId, ToEngine,
-};
+use crate::wire::{FromEngine, FuncId, Kind, Message, Parts, Stamp, Status, TaskId, ToEngine};
 
 /// Something for the main thread to do.
 pub enum Work {
@@ -84,9 +82,9 @@ pub struct Slot {
 }
 
 /// How long a task runs before it is announced, so that short ones cost no message.
-pub const ANNOUNCE_AFTER: Duration = Duration::from_millis(20);
+pub(super) const ANNOUNCE_AFTER: Duration = Duration::from_millis(20);
 /// How often output and progress of a running task are sent.
-pub const REPORT_EVERY: Duration = Duration::from_millis(50);
+pub(super) const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 impl Slot {
     // --- the I/O thread's side

@@ -118,7 +118,9 @@ impl Entry {
         let greeting = async {
             let mut ctl = Lane::listen(ctl).await?;
             let mut bulk = Lane::listen(bulk).await?;
-            say(&mut stream, &welcome).await.map_err(|error| LinkError(error.to_string()))?;
+            if say(&mut stream, &welcome).await.is_err() {
+                return Ok(None);
+            }
             let mut byte = [0];
             tokio::select! {
                 greeted = async {

@@ -49,7 +49,10 @@ pub fn session() -> io::Result<SessionId> {
 
 /// Writes the connection file, readable by its owner only.
 pub fn write(directory: &Path, connection: &Connection) -> io::Result<()> {
-    let hex: String = connection.token.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::with_capacity(64);
+    for byte in &connection.token {
+        let _ = std::fmt::Write::write_fmt(&mut hex, format_args!("{byte:02x}"));
+    }
     let kind = if connection.embedded { "embedded" } else { "standalone" };
     // Written aside and moved, so that nobody reads half of it.
     let aside = directory.join("connection.new");

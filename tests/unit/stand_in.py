@@ -35,5 +35,7 @@ def install():
         core = types.ModuleType("oarlock._oarlock")
         names = ["PENDING", "OK", "ERROR", "PARTIAL", "CANCELLED", "LOST", "REFUSED"]
         vars(core).update({name: number for number, name in enumerate(names)})
+        # Named in annotations of modules that are imported here but do not run.
+        vars(core).update({name: type(name, (), {}) for name in ("Client", "Engine", "Tasks")})
         vars(core).update(APPLY=0, CHUNK=1, make_function=make_function, run_code=run_code)
         sys.modules["oarlock._oarlock"] = oarlock._oarlock = core

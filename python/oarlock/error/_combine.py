@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 _HEAP_TYPE = 1 << 9
 _FIELDS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
-# By original type. The combined class refers to its base, so a strong value would keep the key alive.
+# By original type. The combined class refers to its base: a strong value would keep the key alive.
 _combined: weakref.WeakKeyDictionary[type, weakref.ref[type]] = weakref.WeakKeyDictionary()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from oarlock import error  # classes are looked up there when they are raised
 
@@ -30,7 +30,7 @@ class CompositeError(RemoteError, ExceptionGroup[Exception]):
     msg: str
     elist: list[Entry]
 
-    def __new__(cls, message: str, elist: Iterable[Exception | Entry]) -> CompositeError:
+    def __new__(cls, message: str, elist: Iterable[Exception | Entry]) -> Self:
         return ExceptionGroup.__new__(cls, message, _flat(elist))
 
     def __init__(self, message: str, elist: Iterable[Exception | Entry]) -> None:

@@ -56,7 +56,8 @@ class RemoteError(KernelError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         description = {
-            "ename": self.ename, "evalue": self.evalue, "traceback": self.traceback, "engine_info": self.engine_info
+            "ename": self.ename, "evalue": self.evalue, "traceback": self.traceback,
+            "engine_info": self.engine_info,
         }  # fmt: skip
         # Not the original itself: many exceptions cannot be unpickled by their own means.
         taken = None if self.original is None else _combine.snapshot(self.original)
@@ -109,21 +110,17 @@ class EngineLost(EngineError, RemoteError):
         RemoteError.__init__(self, "EngineError", self._text(), None, info)
 
     def _text(self) -> str:
-        where = ", ".join(
-            part
-            for part in (
-                f"pid {self.pid}" if self.pid else "",
-                f"host {self.host}" if self.host else "",
-            )
-            if part
-        )
+        known = [
+            f"{name} {value}" for name, value in (("pid", self.pid), ("host", self.host)) if value
+        ]
+        where = f" ({', '.join(known)})" if known else ""
         ran = (
             f"it had been running for {self.ran_for or 0.0:.1f} s"
             if self.started
             else "it had not been started"
         )
         text = (
-            f"task {self.task} was lost: engine {self.engine}{f' ({where})' if where else ''} ended "
+            f"task {self.task} was lost: engine {self.engine}{where} ended "
             f"({self.cause or 'for an unknown reason'}); {ran}. Tasks of other engines go on; "
             "this one is not repeated by itself."
         )
@@ -163,7 +160,7 @@ def _death_hint(cause: str) -> str:
             "the task needed more memory than there is; give each task less, or use fewer engines"
         )
     if "SIGKILL" in cause:
-        return "the system kills like this when memory runs out (see `dmesg`); or somebody used `kill -9`"
+        return "this is how the system kills when memory runs out (see `dmesg`); or `kill -9`"
     if any(name in cause for name in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")):
         return "compiled code crashed; the engine's log shows the Python stack at that moment"
     if "exit code" in cause:

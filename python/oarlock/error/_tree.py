@@ -28,7 +28,7 @@ class NoEnginesRegistered(KernelError):
     def __str__(self) -> str:
         return (
             "no engine is there to run this; nothing was submitted\n\n"
-            "hint: wait for engines with `client.wait_for_engines(n)`, or start some (`oarlock start -n 4`)"
+            "hint: wait with `client.wait_for_engines(n)`, or start some: `oarlock start -n 4`"
         )
 
 

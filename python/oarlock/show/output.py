@@ -154,7 +154,7 @@ class Stream:
         version = -1
         try:
             while self._open and not self._ending.is_set():
-                # Ends with the last task; else it is the interval at which new output is looked for.
+                # Ends with the last task; else this is how often new output is looked for.
                 done = self._tasks.wait(_REFRESH)
                 now = self._tasks.output_version() + self._tasks.done_count()
                 if now != version or done:

@@ -56,7 +56,7 @@ def follow(
     }
     if return_when not in waits:
         raise ValueError(f"return_when is a constant of concurrent.futures, not {return_when!r}")
-    total = len(result)  # type: ignore[arg-type]
+    total = len(result)
     run(
         waits[return_when], lambda: result.progress, total, result._fname, interval, timeout, widget
     )
@@ -145,8 +145,8 @@ class _TextBar:
         bar = "#" * int(share * _WIDTH)
         seconds = time.monotonic() - self._start
         return (
-            f"{self._description}: {share:4.0%} |{bar:<{_WIDTH}}| {self._done}/{self._total} {self._unit} "
-            f"[{seconds:.1f} s]"
+            f"{self._description}: {share:4.0%} |{bar:<{_WIDTH}}| "
+            f"{self._done}/{self._total} {self._unit} [{seconds:.1f} s]"
         )
 
 

@@ -216,18 +216,21 @@ impl Model {
         self.on(Event::FromEngine(id, Message { head, parts: parts(&["value"]) }));
     }
 
-    /// An engine says that its oldest task runs, or repeats a result it gave long ago.
+    /// An engine says that its oldest task runs, repeats a result it gave long ago, and claims to
+    /// have ended what another one runs.
     pub(super) fn chatter(&mut self, id: EngineId, at: usize) {
         let Some(engine) = self.engines.get(&id) else { return };
         let front = engine.queue.front().copied();
         let ended = engine.ended.get(at % engine.ended.len().max(1)).copied();
+        let others = self.engines.iter().filter(|(other, _)| **other != id);
+        let foreign = others.filter_map(|(_, other)| other.queue.back().copied()).nth(at % 3);
         if let Some(front) = front {
             let head = FromEngine::Started { id: front, at: START };
             self.on(Event::FromEngine(id, Message::bare(head)));
         }
-        if let Some(ended) = ended {
+        for task in ended.into_iter().chain(foreign) {
             let before = self.reactor.duplicates();
-            self.answer(id, ended, Status::Ok, START, START + 1);
+            self.answer(id, task, Status::Ok, START, START + 1);
             assert!(self.reactor.duplicates() > before, "what is repeated is counted");
         }
     }

@@ -172,6 +172,23 @@ fn nothing_is_on_the_way_beyond_the_credit() {
 }
 
 #[test]
+fn a_peer_that_sends_ahead_of_its_credit_is_found_out() {
+    let mut flow = Flow::default();
+    for _ in 0..PACKET_CREDIT {
+        flow.admit_packet().unwrap();
+        flow.took(1, 0, false);
+    }
+    assert!(flow.admit_packet().is_err());
+    assert!(flow.next().is_some(), "an acknowledgement is due");
+    flow.admit_packet().unwrap();
+    for _ in 0..CHUNK_CREDIT {
+        flow.admit_chunk().unwrap();
+        flow.took(0, 1, false);
+    }
+    assert!(flow.admit_chunk().is_err());
+}
+
+#[test]
 fn an_acknowledgement_is_never_answered() {
     let (mut ours, mut theirs) = (Flow::default(), Flow::default());
     ours.beat();

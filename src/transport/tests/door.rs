@@ -108,7 +108,7 @@ async fn a_peer_that_the_caller_refuses_learns_why() {
     assert!(matches!(&error, ConnectError::Refused { reason, .. } if reason.starts_with("xxx")));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn silent_strangers_run_out_of_time_and_others_get_in() {
     let mut house = House::open();
     let strangers: Vec<UnixStream> = (0..HELLO_CONCURRENT * 2)

@@ -166,7 +166,8 @@ impl House {
     /// A new session: our end and the peer's.
     pub(super) async fn pair(&mut self) -> (Peer, Peer) {
         let dir = self.dir.to_path_buf();
-        let (ours, theirs) = tokio::join!(self.admit(), dial(&dir, &hello()));
+        let hello = hello();
+        let (ours, theirs) = tokio::join!(self.admit(), dial(&dir, &hello));
         let (accepted, theirs) = theirs.unwrap();
         assert_eq!(accepted, Accepted { number: 3, controller: SessionId([9; 16]), pid: 1 });
         (ours, theirs)

@@ -87,7 +87,7 @@ async fn an_aborted_session_ends_at_once_and_hangs_up() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_is_lost_after_so_many_silent_ticks_and_not_while_it_beats() {
     let silence = Duration::from_secs(4);
-    let (mut peer, far) = raw(8, Some(silence));
+    let (mut peer, far) = raw(200, Some(silence));
     for _ in 0..10 {
         tokio::time::advance(HEARTBEAT).await;
         far.ctl.0.send(packet(Kind::Ack, 0, Acks::default())).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_peer_is_lost_after_so_many_silent_ticks_and_not_while_it_beats() {
     let before = tokio::time::Instant::now();
     assert_eq!(peer.rest().await.1, CloseReason::Silent(silence));
     let waited = before.elapsed();
-    assert!(waited >= silence - HEARTBEAT && waited <= silence + HEARTBEAT, "{waited:?}");
+    assert!(waited + HEARTBEAT >= silence && waited <= silence + HEARTBEAT, "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,9 +134,8 @@ async fn a_send_that_stays_pending_closes_the_session() {
 }
 
 #[tokio::test]
-async fn a_peer_may_not_send_ahead_of_its_credit() {
+async fn chunks_without_their_packet_are_not_read() {
     let (peer, far) = raw(PACKET_CREDIT as usize * 4, None);
-    // Chunks whose packet never comes are not even read, so only the first one counts.
     for _ in 0..CHUNK_CREDIT * 2 {
         far.bulk.0.send((chunk_header(0, 0), Bytes::from_static(b"x"))).await.unwrap();
     }

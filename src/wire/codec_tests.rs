@@ -1,0 +1,152 @@
+//! Frames as a faulty peer could make them.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::{FromClient, FuncId, Target, ToEngine};
+
+fn packet(parts: &[usize]) -> (Bytes, Bytes, Vec<Stream>) {
+    let mut packet = Packet::new(Kind::Data);
+    let parts = parts.iter().map(|&len| Bytes::from(vec![7; len])).collect();
+    let head = ToEngine::Func(FuncId([1; 16]));
+    packet.add(Message { head, parts }).unwrap();
+    packet.seal(Acks { ctl: 3, bulk: u64::MAX })
+}
+
+fn fault(header: &[u8], blob: &[u8]) -> String {
+    decode::<ToEngine>(header, blob).unwrap_err().0
+}
+
+#[test]
+fn a_message_comes_back_with_its_kind_and_acknowledgements() {
+    let (header, blob, streams) = packet(&[0, 5, 300]);
+    let arrived = decode::<ToEngine>(&header, &blob).unwrap();
+    assert_eq!(arrived.kind, Kind::Data);
+    assert_eq!(arrived.acks, Acks { ctl: 3, bulk: u64::MAX });
+    let [item] = &arrived.items[..] else { panic!("one message was sent") };
+    assert_eq!(item.message.head, ToEngine::Func(FuncId([1; 16])));
+    assert_eq!(item.message.parts.iter().map(Bytes::len).collect::<Vec<_>>(), [0, 5, 300]);
+    assert!(item.runs.is_empty() && streams.is_empty());
+}
+
+#[test]
+fn a_message_that_fits_is_inline_whole_and_a_larger_one_keeps_only_short_parts_inline() {
+    let (_, blob, streams) = packet(&[INLINE_MAX]);
+    assert_eq!((blob.len(), streams.len()), (INLINE_MAX, 0));
+    let (_, blob, streams) = packet(&[INLINE_PART, INLINE_MAX]);
+    assert_eq!((blob.len(), streams.len()), (INLINE_PART, 1));
+    assert_eq!(streams[0].left(), INLINE_MAX as u64);
+}
+
+#[test]
+fn many_short_parts_share_streams_and_long_ones_travel_alone() {
+    let short = 1000 << 1 | 1;
+    let long = ((CHUNK as u64 + 1) << 1) | 1;
+    let tags: Vec<u64> = std::iter::repeat_n(short, 3000).chain([long, short]).collect();
+    let lens: Vec<u64> = runs(&tags).iter().map(|run| run.len).collect();
+    assert_eq!(lens.len(), 5);
+    assert!(lens[..3].iter().all(|&len| len <= RUN_MAX));
+    assert_eq!(lens[3..], [CHUNK as u64 + 1, 1000]);
+}
+
+#[test]
+fn a_stream_is_cut_into_chunks_that_add_up() {
+    let parts = [CHUNK * 2 + 1, 10, 20_000, 50_000, 70_000];
+    let (_, blob, streams) = packet(&parts);
+    let mut sum = blob.len();
+    for mut stream in streams {
+        let mut at = 0;
+        while let Some((offset, piece)) = stream.cut() {
+            assert_eq!(offset, at);
+            assert!(!piece.is_empty() && piece.len() <= CHUNK);
+            at += piece.len() as u64;
+        }
+        assert_eq!(stream.left(), 0);
+        sum += at as usize;
+    }
+    assert_eq!(sum, parts.iter().sum::<usize>());
+}
+
+#[test]
+fn a_packet_is_full_after_so_many_messages_or_bytes() {
+    let mut packet = Packet::new(Kind::Data);
+    for _ in 0..PACKET_MESSAGES {
+        assert!(packet.has_room(&[]));
+        packet.add(Message::bare(ToEngine::Shutdown)).unwrap();
+    }
+    assert!(!packet.has_room(&[]));
+    let mut packet = Packet::new(Kind::Data);
+    let parts: Parts = [Bytes::from(vec![0; INLINE_MAX])].into_iter().collect();
+    packet.add(Message { head: ToEngine::Shutdown, parts }).unwrap();
+    assert!(packet.has_room(&[]) && !packet.has_room(&[Bytes::from_static(b"x")]));
+}
+
+#[test]
+fn a_head_that_is_too_long_is_refused_and_leaves_the_packet_as_it_was() {
+    let mut packet = Packet::new(Kind::Data);
+    let size = packet.size();
+    let counts = vec![u32::MAX; FRAME_MAX / 4];
+    let (func, kind) = (FuncId([0; 16]), crate::wire::Kind::Apply);
+    let head = FromClient::Submit { first: 0, func, kind, target: Target::Any, counts };
+    let error = packet.add(Message::bare(head)).unwrap_err();
+    assert!(error.to_string().contains("head of a message"), "{error}");
+    assert_eq!(packet.size(), size);
+}
+
+#[test]
+fn what_a_header_announces_is_not_allocated() {
+    let (header, blob, _) = packet(&[]);
+    let mut bytes = header.to_vec();
+    bytes[21..25].copy_from_slice(&u32::MAX.to_be_bytes());
+    assert!(fault(&bytes, &blob).contains("4294967295 messages"));
+    // One message whose tags are announced as 2^32 - 1 of them.
+    let mut bytes = header[..header.len() - 1].to_vec();
+    bytes.extend_from_slice(&[0xdd, 0xff, 0xff, 0xff, 0xff]);
+    assert!(fault(&bytes, &blob).contains("unreadable"));
+}
+
+#[test]
+fn parts_must_lie_in_the_blob_and_fill_it() {
+    let (header, blob, _) = packet(&[10]);
+    assert!(fault(&header, &blob[..9]).contains("blob of 9"));
+    assert!(fault(&header, &[blob.to_vec(), vec![0]].concat()).contains("no message claims"));
+    let mut trailing = header.to_vec();
+    trailing.push(0);
+    assert!(fault(&trailing, &blob).contains("no message claims"));
+    let mut empty_stream = header.to_vec();
+    *empty_stream.last_mut().unwrap() = 1;
+    assert!(fault(&empty_stream, b"").contains("a part of 0 bytes"));
+    assert!(fault(&vec![0; FRAME_MAX + 1], b"").contains("the limit is"));
+    assert!(read_chunk_header(&[0; 15]).is_err() && read_chunk_header(&[0; 17]).is_err());
+    assert_eq!(read_chunk_header(&chunk_header(7, 1 << 40)), Ok((7, 1 << 40)));
+}
+
+proptest! {
+    #[test]
+    fn garbage_is_refused_and_never_panics(
+        header in proptest::collection::vec(any::<u8>(), 0..200),
+        blob in proptest::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let _ = decode::<ToEngine>(&header, &blob);
+        let (valid, _, _) = packet(&[]);
+        let prefixed = [&valid[..PREFIX], &header].concat();
+        let _ = decode::<FromClient>(&prefixed, &blob);
+    }
+
+    #[test]
+    fn a_packet_with_flipped_bytes_never_panics_nor_grows(
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let (header, blob, _) = packet(&[3, 40]);
+        let mut bytes = header.to_vec();
+        for (index, byte) in flips {
+            let at = index.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(arrived) = decode::<ToEngine>(&bytes, &blob) {
+            let inline: usize = arrived
+                .items.iter().flat_map(|item| &item.message.parts).map(Bytes::len).sum();
+            prop_assert_eq!(inline, blob.len());
+        }
+    }
+}

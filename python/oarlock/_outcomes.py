@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oarlock import error
+from oarlock.serialize import loads, unpack_error
 
 if TYPE_CHECKING:
     from oarlock import _oarlock
@@ -91,8 +92,6 @@ class Outcomes:
         decode: Callable[[Sequence[Any]], Any] | None = None,
         on_value: Callable[[Any], Any] | None = None,
     ) -> None:
-        from oarlock.serialize import loads
-
         self._core = core
         self._tasks = tasks
         self._decode: Callable[[Sequence[Any]], Any] = decode or loads
@@ -141,8 +140,6 @@ class Outcomes:
     ) -> Any:
         try:
             if status == ERROR:
-                from oarlock.serialize import unpack_error
-
                 failure = unpack_error(parts, tasks.engine(index))
                 return Failed(
                     failure

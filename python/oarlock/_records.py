@@ -62,12 +62,20 @@ class Recorded(LazyFuture):
                 failure: Exception | None = None
                 self.__dict__.setdefault("_value", self._assemble(cells, False))
             else:
-                found = [each for cell in bad for each in failures(cell)]
-                alone = self._single_result and len(found) == 1
-                failure = found[0] if alone else error.compose(self._fname, found)
+                failure = self._judge([each for cell in bad for each in failures(cell)])
             self.__dict__.setdefault("_failure", failure)
         verdict: Exception | None = self._failure
         return verdict
+
+    def _judge(self, found: list[Exception]) -> Exception:
+        """The one exception that stands for these."""
+        if self._single_result and len(found) == 1:
+            return found[0]
+        if self.cancelled():
+            return error.TaskCancelled(
+                f"all {len(self._tasks)} tasks of {self._fname} were cancelled"
+            )
+        return error.compose(self._fname, found)
 
     def _assemble(self, cells: list[Any], keep: bool) -> Any:
         """The value, exceptions included; `keep` says that there may be some."""

@@ -271,13 +271,14 @@ class Client(Control, Waiting):
         The engines of a `Cluster` go on until the cluster is stopped.
 
         Args:
-            linger: Seconds to spend on saying goodbye, 1 by default.
+            linger: Kept for compatibility; everything queued is sent, which takes at most half a
+                second longer than the controller needs to take it.
         """
         if self._gone is not None:
             return
         self._gone = _CLOSED
         if self._owns_core:
-            self._core.close(1.0 if linger is None else max(0.0, linger))
+            self._core.close()
 
     def __enter__(self) -> Self:
         """The client itself."""

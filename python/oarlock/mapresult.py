@@ -132,9 +132,13 @@ class AsyncMapResult(AsyncResult):
             return iter(_with_errors(cell)) if keep else _up_to_error(cell)
         return iter(cell) if self._chunked else iter((cell,))
 
+    def __getitem__(self, key: Any) -> Any:
+        """Give metadata by name, or items by index or slice, also while others run."""
+        if self._join_parts is not None and not isinstance(key, str):
+            return self.get(0)[key]
+        return super().__getitem__(key)
+
     def _at(self, index: int) -> Any:
-        if self._join_parts is not None:
-            return self.get(0)[index]
         counts = self._tasks.item_counts() if self._chunked else None
         if counts is None:
             task, offset = index, 0

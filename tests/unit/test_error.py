@@ -81,7 +81,9 @@ def test_slots_of_the_original_are_copied():
     assert remote(original).where == "here"
 
 
-@pytest.mark.parametrize("duplicate", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
+@pytest.mark.parametrize(
+    "duplicate", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy]
+)
 @pytest.mark.parametrize("original", MANY, ids=lambda e: type(e).__name__)
 def test_a_remote_exception_pickles_and_copies(original, duplicate):
     made = remote(original, notes=["mine"])
@@ -93,7 +95,8 @@ def test_a_remote_exception_pickles_and_copies(original, duplicate):
 
 
 @pytest.mark.parametrize(
-    "original", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), StopIteration(1), Refuses("r")]
+    "original",
+    [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), StopIteration(1), Refuses("r")],
 )
 def test_what_must_not_or_cannot_be_combined_becomes_a_plain_remote_error(original):
     made = remote(original)
@@ -157,7 +160,10 @@ def test_several_errors_are_an_exception_group():
         seen.append(("KeyError", len(found.exceptions), type(found)))
     except* ValueError as found:
         seen.append(("ValueError", len(found.exceptions), type(found)))
-    assert sorted(seen) == [("KeyError", 1, error.CompositeError), ("ValueError", 1, error.CompositeError)]
+    assert sorted(seen) == [
+        ("KeyError", 1, error.CompositeError),
+        ("ValueError", 1, error.CompositeError),
+    ]
 
 
 def test_a_composite_error_has_what_ipyparallel_users_know(capsys):
@@ -211,7 +217,16 @@ def test_the_death_of_an_engine_tells_all_and_pickles():
         "id_7", engine=2, pid=99, host="box", cause="killed by SIGKILL", started=True, ran_for=2.5,
         output="last words\n",
     )  # fmt: skip
-    for part in ("id_7", "engine 2", "pid 99", "host box", "killed by SIGKILL", "2.5 s", "last words", "hint: "):
+    for part in (
+        "id_7",
+        "engine 2",
+        "pid 99",
+        "host box",
+        "killed by SIGKILL",
+        "2.5 s",
+        "last words",
+        "hint: ",
+    ):
         assert part in str(lost)
     assert isinstance(lost, error.EngineError)
     assert isinstance(lost, error.RemoteError)
@@ -239,10 +254,18 @@ def test_errors_are_caught_by_the_names_python_has_for_them(raised, caught):
     import builtins
     import concurrent.futures
 
-    places = {"pickle": pickle, "multiprocessing": multiprocessing, "concurrent.futures": concurrent.futures}
+    places = {
+        "pickle": pickle,
+        "multiprocessing": multiprocessing,
+        "concurrent.futures": concurrent.futures,
+    }
     for name in caught.split():
         module, _, last = name.rpartition(".")
-        where = places[module] if module else (error if last in error.__all__ and last != raised else builtins)
+        where = (
+            places[module]
+            if module
+            else (error if last in error.__all__ and last != raised else builtins)
+        )
         assert issubclass(getattr(error, raised), getattr(where, last))
 
 

@@ -59,7 +59,8 @@ def test_values_appear_while_the_task_runs(task):
 
 
 @pytest.mark.parametrize(
-    ("state", "word"), [(0, None), (1, "ok"), (2, "error"), (3, "error"), (4, "aborted"), (5, "error"), (6, "error")]
+    ("state", "word"),
+    [(0, None), (1, "ok"), (2, "error"), (3, "error"), (4, "aborted"), (5, "error"), (6, "error")],
 )
 def test_status_has_three_words_and_none(task, state, word):
     task.state = state
@@ -71,14 +72,19 @@ def test_keys_are_closed(task):
     with pytest.raises(KeyError):
         record["nothing"]
     with pytest.raises(AttributeError, match="nothing"):
-        record.nothing  # noqa: B018
+        record.nothing
     with pytest.raises(KeyError):
         record["nothing"] = 1
     with pytest.raises(AttributeError):
         record.nothing = 1
     with pytest.raises(KeyError):
         record.update(nothing=1)
-    for remove in (lambda: record.pop("label"), record.popitem, record.clear, lambda: record.__delitem__("label")):
+    for remove in (
+        lambda: record.pop("label"),
+        record.popitem,
+        record.clear,
+        lambda: record.__delitem__("label"),
+    ):
         with pytest.raises(TypeError):
             remove()
 
@@ -97,7 +103,13 @@ def test_it_behaves_as_a_dict_of_current_values(task):
     assert list(record) == list(KEYS) == list(record.keys())
     assert len(record) == len(list(record.values())) == len(KEYS)
     task.state = 1
-    for copied in (dict(record), record.copy(), {**record}, dict(record.items()), copy.copy(record)):
+    for copied in (
+        dict(record),
+        record.copy(),
+        {**record},
+        dict(record.items()),
+        copy.copy(record),
+    ):
         assert type(copied) is dict
         assert copied["status"] == "ok"
         assert copied == record
@@ -129,7 +141,13 @@ def test_the_error_is_asked_for_only_when_there_is_one(task):
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("a\rb", "b"), ("x\na\r\rb\ny", "x\nb\ny"), ("a\r\nb", "a\nb"), ("10%\r20%\r", "20%\r"), ("plain\n", "plain\n")],
+    [
+        ("a\rb", "b"),
+        ("x\na\r\rb\ny", "x\nb\ny"),
+        ("a\r\nb", "a\nb"),
+        ("10%\r20%\r", "20%\r"),
+        ("plain\n", "plain\n"),
+    ],
 )
 def test_a_carriage_return_erases_back_to_the_start_of_the_line(text, shown):
     assert plain(text) == shown

@@ -9,9 +9,6 @@ from collections.abc import Callable
 
 from oarlock import _oarlock
 
-# Time the controller has for its goodbyes, in seconds; then engines are killed.
-_GOODBYE = 0.5
-
 
 class Ending:
     """What is to be undone when a cluster ends. Calling it again does nothing.
@@ -34,7 +31,7 @@ class Ending:
         cleanup, self._cleanup = self._cleanup, None
         try:
             if core is not None:
-                core.close(_GOODBYE)
+                core.close()
         finally:
             if cleanup is not None:
                 cleanup()

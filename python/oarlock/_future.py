@@ -87,7 +87,9 @@ class LazyFuture(Future[Any]):
 
     def _why_gone(self) -> Exception:
         left = len(self._tasks) - self._tasks.done_count()
-        if self._client._core.closed:
+        try:
+            self._client._check()
+        except error.ClosedClient:
             return error.ClosedClient(
                 f"the client was closed while {left} of {len(self._tasks)} tasks were unfinished; "
                 "their outcomes will not arrive\n\n"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from oarlock import _oarlock
 
 # The status numbers of `_oarlock`, which is not imported here so that this file needs no extension.
-PENDING, OK, ERROR, PARTIAL, CANCELLED, LOST, REFUSED = range(7)
+PENDING, OK, ERROR, PARTIAL, CANCELLED, LOST, REFUSED, GONE = range(8)
 
 # Seconds to fetch once more from the controller what another result of the same task has freed.
 _FETCH_AGAIN = 10.0
@@ -236,6 +236,9 @@ def _withdrawn(tasks: "_oarlock.Tasks", index: int, status: int) -> Exception:
         )
         return error.TaskCancelled(f"task {msg_id} was cancelled {when}")
     why = tasks.refusal(index)
+    if status == GONE:
+        gone = error.ClosedClient if "client was closed" in why else error.ControllerLost
+        return gone(f"task {msg_id} was unfinished and its outcome will not arrive: {why}")
     kind = error.UnknownTask if why.startswith("no such task") else error.TaskRefused
     return kind(f"task {msg_id} was refused: {why}")
 

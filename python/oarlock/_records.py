@@ -71,6 +71,10 @@ class Recorded(LazyFuture):
         """The one exception that stands for these."""
         if self._single_result and len(found) == 1:
             return found[0]
+        for failure in found:
+            # Nothing of the result can be had any more: not a failure of some tasks among others.
+            if type(failure) in (error.ClosedClient, error.ControllerLost):
+                return failure
         if self.cancelled():
             return error.TaskCancelled(
                 f"all {len(self._tasks)} tasks of {self._fname} were cancelled"

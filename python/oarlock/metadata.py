@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _OVERWRITTEN: Final = re.compile(r"[^\n]*\r(?=[^\r\n])")
 
 # What `_oarlock.Tasks.status` gives, in words. An index is a status.
-STATUS: Final = (None, "ok", "error", "error", "aborted", "error", "error")
+STATUS: Final = (None, "ok", "error", "error", "aborted", "error", "error", "error")
 
 _READ: Final[dict[str, Callable[["_oarlock.Tasks", int], Any]]] = {
     "msg_id": lambda tasks, i: tasks.pick([i]).msg_ids()[0],

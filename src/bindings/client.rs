@@ -10,6 +10,7 @@ use pyo3::exceptions::{PyConnectionError, PyRuntimeError, PyTypeError, PyValueEr
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::fork::Born;
 use super::tasks::{PyTasks, failed, msg_id, parse_msg_id};
 use super::{buffers, errors, wait};
 use crate::client::remote::Remote;
@@ -28,8 +29,7 @@ pub(crate) struct PyClient {
     core: Arc<Core>,
     controller: std::mem::ManuallyDrop<Controller>,
     directory: PathBuf,
-    /// The process that made this object; a forked child must not touch it.
-    pid: u32,
+    born: Born,
     closed: Mutex<bool>,
 }
 
@@ -62,12 +62,12 @@ impl PyClient {
     fn new(core: Arc<Core>, controller: Controller, directory: PathBuf) -> Self {
         let controller = std::mem::ManuallyDrop::new(controller);
         let closed = Mutex::new(false);
-        Self { core, controller, directory, pid: std::process::id(), closed }
+        Self { core, controller, directory, born: Born::here(), closed }
     }
 
     /// Every entry: this process made the client, and it is still open.
     fn check(&self, py: Python<'_>) -> PyResult<()> {
-        self.check_process(py)?;
+        self.born.check(py)?;
         if *self.closed.lock() {
             return Err(errors::named(py, "ClosedClient", "this client was closed"));
         }
@@ -75,18 +75,6 @@ impl PyClient {
             None => Ok(()),
             Some(why) => Err(errors::named(py, "ControllerLost", why)),
         }
-    }
-
-    fn check_process(&self, py: Python<'_>) -> PyResult<()> {
-        if std::process::id() == self.pid {
-            return Ok(());
-        }
-        let text = format!(
-            "this client belongs to process {}, of which this one is a fork\n\nhint: make a new \
-             client in the child",
-            self.pid
-        );
-        Err(errors::named(py, "ForkedClient", text))
     }
 
     /// Waits until so many more bytes may be in flight.
@@ -121,14 +109,14 @@ impl PyClient {
     }
 
     fn tasks(&self, tasks: crate::client::Tasks) -> PyTasks {
-        PyTasks { tasks, core: Some(self.core.clone()) }
+        PyTasks::new(tasks, Some(self.core.clone()))
     }
 }
 
 impl Drop for PyClient {
     fn drop(&mut self) {
         // In a forked child the threads of the parent do not exist and its locks may be held.
-        if std::process::id() == self.pid {
+        if self.born.is_here() {
             // SAFETY: dropped here and nowhere else.
             unsafe { std::mem::ManuallyDrop::drop(&mut self.controller) };
         }
@@ -182,7 +170,7 @@ impl PyClient {
     #[getter]
     fn controller_pid(&self) -> u32 {
         match &*self.controller {
-            Controller::Embedded(_) => self.pid,
+            Controller::Embedded(_) => std::process::id(),
             Controller::Remote(remote) => remote.controller_pid,
         }
     }
@@ -354,7 +342,7 @@ impl PyClient {
 
     fn cancel(&self, py: Python<'_>, tasks: &PyTasks) -> PyResult<()> {
         self.check(py)?;
-        self.core.cancel(&tasks.tasks);
+        self.core.cancel(tasks.here(py)?);
         Ok(())
     }
 
@@ -387,7 +375,7 @@ impl PyClient {
 
     #[pyo3(signature = (timeout=None))]
     fn wait_idle(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        self.check_process(py)?;
+        self.born.check(py)?;
         wait::wait(py, timeout, |until| self.core.wait_idle(until))
     }
 
@@ -442,7 +430,7 @@ impl PyClient {
 
     #[pyo3(signature = (timeout=None))]
     fn next_tokens(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Vec<u64>> {
-        self.check_process(py)?;
+        self.born.check(py)?;
         let mut tokens = Vec::new();
         wait::wait(py, timeout, |until| match self.core.next_tokens(until) {
             Some(some) => {
@@ -455,7 +443,7 @@ impl PyClient {
     }
 
     fn close(&self, py: Python<'_>) {
-        if std::process::id() != self.pid || std::mem::replace(&mut *self.closed.lock(), true) {
+        if !self.born.is_here() || std::mem::replace(&mut *self.closed.lock(), true) {
             return;
         }
         py.detach(|| {

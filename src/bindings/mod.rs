@@ -8,6 +8,7 @@ mod buffers;
 mod client;
 mod engine;
 mod errors;
+mod fork;
 mod functions;
 mod tasks;
 mod wait;
@@ -38,6 +39,7 @@ fn serve(
 /// The compiled part: messaging, pending table, clocks.
 #[pymodule]
 fn _oarlock(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    fork::count();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     let states = ["PENDING", "OK", "ERROR", "PARTIAL", "CANCELLED", "LOST", "REFUSED", "GONE"];
     for (number, name) in states.into_iter().enumerate() {

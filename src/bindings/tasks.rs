@@ -8,6 +8,7 @@ use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
+use super::fork::Born;
 use super::{buffers, wait};
 use crate::client::batch::State;
 use crate::client::{Core, Tasks, Until, wall_clock};
@@ -16,9 +17,10 @@ use crate::wire::{Loss, SessionId, Stamp};
 /// Tasks of one submission, or of several joined: their states, stamps and results.
 #[pyclass(frozen, name = "Tasks", module = "oarlock._oarlock")]
 pub(crate) struct PyTasks {
-    pub(crate) tasks: Tasks,
+    tasks: Tasks,
     /// The client they belong to; none for the empty set.
-    pub(crate) core: Option<Arc<Core>>,
+    core: Option<Arc<Core>>,
+    born: Born,
 }
 
 /// `<32 hex digits of the session>_<number>`.
@@ -42,11 +44,22 @@ fn seconds(nanoseconds: Stamp) -> f64 {
 }
 
 impl PyTasks {
-    fn with(&self, tasks: Tasks) -> Self {
-        Self { tasks, core: self.core.clone() }
+    pub(crate) fn new(tasks: Tasks, core: Option<Arc<Core>>) -> Self {
+        Self { tasks, core, born: Born::here() }
     }
 
-    fn check(&self, index: usize) -> PyResult<()> {
+    fn with(&self, tasks: Tasks) -> Self {
+        Self { tasks, core: self.core.clone(), born: self.born }
+    }
+
+    /// The tasks, unless this is a forked child, where their locks may be held for ever.
+    pub(crate) fn here(&self, py: Python<'_>) -> PyResult<&Tasks> {
+        self.born.check(py)?;
+        Ok(&self.tasks)
+    }
+
+    fn check(&self, py: Python<'_>, index: usize) -> PyResult<()> {
+        self.born.check(py)?;
         if index < self.tasks.len() {
             return Ok(());
         }
@@ -55,6 +68,7 @@ impl PyTasks {
     }
 
     fn wait_until(&self, py: Python<'_>, until: Until, timeout: Option<f64>) -> PyResult<bool> {
+        self.born.check(py)?;
         let waiting = self.tasks.wait(until);
         wait::wait(py, timeout, |deadline| waiting.until(deadline))
     }
@@ -74,8 +88,8 @@ impl PyTasks {
         self.tasks.len()
     }
 
-    fn pick(&self, indexes: Vec<usize>) -> PyResult<Self> {
-        indexes.iter().try_for_each(|index| self.check(*index))?;
+    fn pick(&self, py: Python<'_>, indexes: Vec<usize>) -> PyResult<Self> {
+        indexes.iter().try_for_each(|index| self.check(py, *index))?;
         Ok(self.with(self.tasks.pick(indexes)))
     }
 
@@ -84,7 +98,7 @@ impl PyTasks {
         let joined = Tasks::join(tasks.iter().map(|set| &set.tasks));
         match (joined, tasks.first()) {
             (Some(joined), Some(first)) => first.with(joined),
-            _ => Self { tasks: Tasks::none(), core: None },
+            _ => Self::new(Tasks::none(), None),
         }
     }
 
@@ -94,43 +108,43 @@ impl PyTasks {
 
     // --- state
 
-    fn done_count(&self) -> usize {
-        self.tasks.done()
+    fn done_count(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.here(py)?.done())
     }
 
-    fn ready(&self) -> bool {
-        self.tasks.ready()
+    fn ready(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.here(py)?.ready())
     }
 
-    fn status(&self, index: usize) -> PyResult<u8> {
-        self.check(index)?;
+    fn status(&self, py: Python<'_>, index: usize) -> PyResult<u8> {
+        self.check(py, index)?;
         Ok(self.tasks.record(index, |record| record.state as u8))
     }
 
-    fn statuses<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+    fn statuses<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let mut states = Vec::with_capacity(self.tasks.len());
-        self.tasks.for_each(|record| states.push(record.state as u8));
-        PyBytes::new(py, &states)
+        self.here(py)?.for_each(|record| states.push(record.state as u8));
+        Ok(PyBytes::new(py, &states))
     }
 
-    fn has_failed(&self) -> bool {
-        self.tasks.failed()
+    fn has_failed(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.here(py)?.failed())
     }
 
     fn items(&self) -> u64 {
         self.tasks.items_total()
     }
 
-    fn items_done(&self) -> u64 {
-        self.tasks.items_done()
+    fn items_done(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.here(py)?.items_done())
     }
 
     fn item_counts(&self) -> Option<Vec<u32>> {
         self.tasks.items()
     }
 
-    fn completion_order(&self) -> Vec<usize> {
-        self.tasks.completion_order()
+    fn completion_order(&self, py: Python<'_>) -> PyResult<Vec<usize>> {
+        Ok(self.here(py)?.completion_order())
     }
 
     // --- waiting
@@ -142,7 +156,7 @@ impl PyTasks {
 
     #[pyo3(signature = (index, timeout=None))]
     fn wait_task(&self, py: Python<'_>, index: usize, timeout: Option<f64>) -> PyResult<bool> {
-        self.check(index)?;
+        self.check(py, index)?;
         self.wait_until(py, Until::Task(index), timeout)
     }
 
@@ -157,10 +171,17 @@ impl PyTasks {
     }
 
     #[pyo3(signature = (token, index=None, count=None))]
-    fn notify(&self, token: u64, index: Option<usize>, count: Option<usize>) -> PyResult<()> {
+    fn notify(
+        &self,
+        py: Python<'_>,
+        token: u64,
+        index: Option<usize>,
+        count: Option<usize>,
+    ) -> PyResult<()> {
+        self.born.check(py)?;
         let until = match (index, count) {
             (Some(index), _) => {
-                self.check(index)?;
+                self.check(py, index)?;
                 Until::Task(index)
             }
             (None, Some(count)) => Until::Count(count),
@@ -176,7 +197,7 @@ impl PyTasks {
     // --- outcome
 
     fn parts<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Option<Bound<'py, PyList>>> {
-        self.check(index)?;
+        self.check(py, index)?;
         let parts = self.tasks.record(index, |record| record.parts.clone());
         parts.map(|parts| buffers::to_python(py, parts)).transpose()
     }
@@ -188,6 +209,7 @@ impl PyTasks {
         start: usize,
         stop: usize,
     ) -> PyResult<Bound<'py, PyList>> {
+        self.born.check(py)?;
         let list = PyList::empty(py);
         for index in start..stop.min(self.tasks.len()) {
             let parts = self.tasks.record(index, |record| record.parts.clone());
@@ -199,12 +221,13 @@ impl PyTasks {
         Ok(list)
     }
 
-    fn release(&self) {
-        self.tasks.release();
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        self.here(py)?.release();
+        Ok(())
     }
 
     fn loss<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyDict>> {
-        self.check(index)?;
+        self.check(py, index)?;
         let encoded = self.tasks.record(index, |record| {
             record.parts.as_ref().and_then(|parts| parts.first().cloned()).unwrap_or_default()
         });
@@ -220,29 +243,29 @@ impl PyTasks {
         Ok(dict)
     }
 
-    fn refusal(&self, index: usize) -> PyResult<String> {
-        self.check(index)?;
+    fn refusal(&self, py: Python<'_>, index: usize) -> PyResult<String> {
+        self.check(py, index)?;
         Ok(self.text(index))
     }
 
-    fn engine(&self, index: usize) -> PyResult<Option<u32>> {
-        self.check(index)?;
+    fn engine(&self, py: Python<'_>, index: usize) -> PyResult<Option<u32>> {
+        self.check(py, index)?;
         Ok(self.tasks.record(index, |record| record.engine.map(|engine| engine.0)))
     }
 
-    fn engines(&self) -> Vec<Option<u32>> {
+    fn engines(&self, py: Python<'_>) -> PyResult<Vec<Option<u32>>> {
         let mut engines = Vec::with_capacity(self.tasks.len());
-        self.tasks.for_each(|record| engines.push(record.engine.map(|engine| engine.0)));
-        engines
+        self.here(py)?.for_each(|record| engines.push(record.engine.map(|engine| engine.0)));
+        Ok(engines)
     }
 
-    fn output(&self, index: usize, stream: u8) -> PyResult<String> {
-        self.check(index)?;
+    fn output(&self, py: Python<'_>, index: usize, stream: u8) -> PyResult<String> {
+        self.check(py, index)?;
         Ok(self.tasks.written(index, stream))
     }
 
-    fn output_version(&self) -> u64 {
-        self.tasks.written_version()
+    fn output_version(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.here(py)?.written_version())
     }
 
     // --- stamps
@@ -250,6 +273,7 @@ impl PyTasks {
     #[allow(clippy::type_complexity, reason = "four stamps, as Python gets them")]
     fn stamps(
         &self,
+        py: Python<'_>,
         index: usize,
     ) -> PyResult<(
         Option<DateTime<Utc>>,
@@ -257,15 +281,15 @@ impl PyTasks {
         Option<DateTime<Utc>>,
         Option<DateTime<Utc>>,
     )> {
-        self.check(index)?;
+        self.check(py, index)?;
         let submitted = self.tasks.submitted(index);
         let (started, completed, received) =
             self.tasks.record(index, |record| (record.started, record.completed, record.received));
         Ok((datetime(submitted), datetime(started), datetime(completed), datetime(received)))
     }
 
-    fn engine_session(&self, index: usize) -> PyResult<Option<String>> {
-        self.check(index)?;
+    fn engine_session(&self, py: Python<'_>, index: usize) -> PyResult<Option<String>> {
+        self.check(py, index)?;
         let Some(engine) = self.tasks.record(index, |record| record.engine) else {
             return Ok(None);
         };
@@ -273,29 +297,30 @@ impl PyTasks {
         Ok(session.map(|session| session.to_string()))
     }
 
-    fn elapsed(&self) -> f64 {
-        let (first, last) = self.tasks.span();
-        if self.tasks.is_empty() {
-            return 0.0;
+    fn elapsed(&self, py: Python<'_>) -> PyResult<f64> {
+        let tasks = self.here(py)?;
+        if tasks.is_empty() {
+            return Ok(0.0);
         }
-        seconds(if last == 0 { wall_clock() } else { last } - first)
+        let (first, last) = tasks.span();
+        Ok(seconds(if last == 0 { wall_clock() } else { last } - first))
     }
 
-    fn wall_time(&self) -> PyResult<f64> {
-        if !self.tasks.ready() {
+    fn wall_time(&self, py: Python<'_>) -> PyResult<f64> {
+        if !self.here(py)?.ready() {
             return Err(PyRuntimeError::new_err("not all tasks are done"));
         }
-        Ok(self.elapsed())
+        self.elapsed(py)
     }
 
-    fn serial_time(&self) -> f64 {
+    fn serial_time(&self, py: Python<'_>) -> PyResult<f64> {
         let mut sum = 0;
-        self.tasks.for_each(|record| {
+        self.here(py)?.for_each(|record| {
             if record.state != State::Pending && record.started != 0 && record.completed != 0 {
                 sum += record.completed - record.started;
             }
         });
-        seconds(sum)
+        Ok(seconds(sum))
     }
 }
 

@@ -20,7 +20,7 @@ from oarlock._dispatch import Dispatcher
 from oarlock.mapresult import AsyncMapResult
 from oarlock.result import AsyncResult
 
-PENDING, OK, ERROR, PARTIAL, CANCELLED, LOST, REFUSED = range(7)
+PENDING, OK, ERROR, PARTIAL, CANCELLED, LOST, REFUSED, GONE = range(8)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -29,6 +29,7 @@ class Core:
 
     def __init__(self):
         self.closed = False
+        self.reason = "no such task, or its result is no longer kept"
         self.cancelled = []
         self.tokens = queue.SimpleQueue()
         self.changed = threading.Condition()
@@ -174,7 +175,7 @@ class Tasks:
         }  # fmt: skip
 
     def refusal(self, index):
-        return "no such task, or its result is no longer kept"
+        return self.core.reason
 
     def engine(self, index):
         return self.records[index].engine
@@ -357,6 +358,23 @@ def test_tasks_without_an_outcome_of_their_own_say_why(make, status, raised, tex
     result._tasks.end(0, status)
     with pytest.raises(raised, match=text):
         result.get()
+
+
+@pytest.mark.parametrize(
+    ("reason", "raised"),
+    [
+        ("the client was closed", error.ClosedClient),
+        ("the cluster was stopped", error.ControllerLost),
+    ],
+)
+def test_when_the_controller_is_gone_the_whole_result_is(make, client, reason, raised):
+    client._core.reason = reason
+    result = make(2)
+    result._tasks.end(0, OK, 1)
+    result._tasks.end(1, GONE)
+    with pytest.raises(raised, match=reason):
+        result.get()
+    assert result.status == ["ok", "error"]
 
 
 class Unreadable:

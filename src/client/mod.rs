@@ -10,6 +10,8 @@ pub mod core;
 pub mod remote;
 mod table;
 pub mod tasks;
+#[cfg(test)]
+mod testing;
 
 pub use self::batch::State;
 pub use self::core::{Core, Submission, Uplink, wall_clock};

@@ -115,6 +115,8 @@ struct Engine {
     pid: u32,
     /// Why its session is over, if it is.
     closed: Option<String>,
+    /// How its process ended, if that is known.
+    end: Option<End>,
 }
 
 /// A controller that has not been started yet.
@@ -286,50 +288,39 @@ impl Shell {
                 self.session_closed(engine, &reason);
             }
             Incoming::Ended(pid, end) => self.process_ended(pid, end),
-            Incoming::Overdue(engine) => {
-                if let Some(Engine { closed: Some(cause), .. }) = self.engines.get(&engine) {
-                    let cause = cause.clone();
-                    self.lose(engine, End { cause, output: String::new() });
-                }
-            }
+            Incoming::Overdue(engine) => self.lose(engine),
         }
     }
 
     /// The session of an engine is over. If its process was started here, its end says why.
     fn session_closed(&mut self, id: EngineId, reason: &CloseReason) {
         let Some(engine) = self.engines.get_mut(&id) else { return };
-        let cause = reason.to_string();
-        if !self.processes.contains_key(&engine.pid) {
-            self.lose(id, End { cause, output: String::new() });
-            return;
+        engine.closed = Some(reason.to_string());
+        if engine.end.is_none() && self.processes.contains_key(&engine.pid) {
+            self.later(Incoming::Overdue(id));
+        } else {
+            self.lose(id);
         }
-        engine.closed = Some(cause);
-        self.later(Incoming::Overdue(id));
     }
 
     /// A process started here ended. What it sent before still counts, so its session is let
     /// run out.
     fn process_ended(&mut self, pid: u32, end: End) {
-        match self.processes.remove(&pid).flatten() {
-            None => {
-                let End { cause, output } = end;
-                let text =
-                    format!("engine process {pid} ended before it joined: {cause}\n{output}");
-                self.outlook.failures.lock().push(text.trim_end().to_owned());
-                if let Some(core) = &self.local {
-                    core.wake_engine_waits();
-                }
+        let Some(id) = self.processes.remove(&pid).flatten() else {
+            let End { cause, output } = end;
+            let text = format!("engine process {pid} ended before it joined: {cause}\n{output}");
+            self.outlook.failures.lock().push(text.trim_end().to_owned());
+            if let Some(core) = &self.local {
+                core.wake_engine_waits();
             }
-            Some(id) => match self.engines.get(&id) {
-                Some(Engine { closed: Some(_), .. }) => self.lose(id, end),
-                Some(_) => {
-                    if let Some(engine) = self.engines.get_mut(&id) {
-                        engine.closed = Some(end.cause);
-                    }
-                    self.later(Incoming::Overdue(id));
-                }
-                None => {}
-            },
+            return;
+        };
+        let Some(engine) = self.engines.get_mut(&id) else { return };
+        engine.end = Some(end);
+        if engine.closed.is_some() {
+            self.lose(id);
+        } else {
+            self.later(Incoming::Overdue(id));
         }
     }
 
@@ -341,10 +332,16 @@ impl Shell {
         });
     }
 
-    fn lose(&mut self, engine: EngineId, end: End) {
-        let End { cause, output } = end;
-        self.engines.remove(&engine);
+    /// Tells the reactor that an engine is gone, with the best reason there is.
+    fn lose(&mut self, engine: EngineId) {
+        let Some(Engine { closed, end, .. }) = self.engines.get_mut(&engine) else { return };
+        let (closed, end) = (closed.take(), end.take());
+        let End { cause, output } = end.unwrap_or_else(|| End {
+            cause: closed.unwrap_or_else(|| "it ended for an unknown reason".to_owned()),
+            output: String::new(),
+        });
         self.handle_event(Event::EngineLost { engine, cause, output });
+        self.engines.remove(&engine);
     }
 
     /// Somebody is at the door, and the door says that it has the secret.
@@ -380,7 +377,7 @@ impl Shell {
                 if let Some(engine) = self.processes.get_mut(&pid) {
                     *engine = Some(id);
                 }
-                self.engines.insert(id, Engine { outbox, pid, closed: None });
+                self.engines.insert(id, Engine { outbox, pid, closed: None, end: None });
                 let info = EngineInfo { id, session, pid, host };
                 self.handle_event(Event::EngineJoined { info });
             }

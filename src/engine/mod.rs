@@ -6,6 +6,8 @@
 
 mod run;
 mod slot;
+#[cfg(test)]
+mod testing;
 
 pub use run::{Engine, Process};
 pub use slot::{Slot, Work};

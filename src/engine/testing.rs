@@ -1,0 +1,180 @@
+//! Tests of the slot: what the I/O thread and the main thread may do to each other.
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::slot::{Slot, Work};
+use crate::wire::limits::OUTPUT_MAX;
+use crate::wire::{ClientId, FromEngine, FuncId, Kind, Message, Parts, Status, TaskId, ToEngine};
+
+const FUNC: FuncId = FuncId([1; 16]);
+
+fn id(seq: u64) -> TaskId {
+    TaskId { client: ClientId(0), seq }
+}
+
+fn task(seq: u64) -> Message<ToEngine> {
+    let parts = Parts::from_elem(Bytes::from(seq.to_string()), 1);
+    Message { head: ToEngine::Task { id: id(seq), func: FUNC, kind: Kind::Apply }, parts }
+}
+
+#[derive(Default)]
+struct Said {
+    messages: Mutex<Vec<Message<FromEngine>>>,
+    interrupts: Mutex<u32>,
+}
+
+impl Said {
+    fn receive(&self, slot: &Slot, messages: Vec<Message<ToEngine>>) {
+        slot.receive(
+            messages,
+            |message| self.messages.lock().push(message),
+            || *self.interrupts.lock() += 1,
+        );
+    }
+
+    fn done(&self, slot: &Slot, status: Status) -> bool {
+        slot.done(status, Parts::new(), |message| self.messages.lock().push(message))
+    }
+
+    fn heads(&self) -> Vec<FromEngine> {
+        self.messages.lock().drain(..).map(|message| message.head).collect()
+    }
+}
+
+fn next_task(slot: &Slot) -> Option<Bytes> {
+    match slot.try_next()? {
+        Work::Task { parts, .. } => parts.into_iter().next(),
+        _ => None,
+    }
+}
+
+#[test]
+fn work_is_done_in_the_order_it_came() {
+    let (slot, said) = (Slot::default(), Said::default());
+    let body = Parts::from_elem(Bytes::from_static(b"def"), 1);
+    let func = Message { head: ToEngine::Func(FUNC), parts: body };
+    said.receive(&slot, vec![func, task(0), task(1), Message::bare(ToEngine::Forget(FUNC))]);
+    assert!(matches!(slot.try_next(), Some(Work::Func(FUNC, body)) if body == "def"));
+    assert_eq!(next_task(&slot).unwrap(), "0");
+    said.done(&slot, Status::Ok);
+    assert_eq!(next_task(&slot).unwrap(), "1");
+    said.done(&slot, Status::Ok);
+    assert!(matches!(slot.try_next(), Some(Work::Forget(FUNC))));
+    assert!(slot.try_next().is_none());
+}
+
+#[test]
+fn every_task_ends_with_one_result_that_has_its_times() {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![task(5)]);
+    next_task(&slot);
+    assert!(!said.done(&slot, Status::Error));
+    let heads = said.heads();
+    let [FromEngine::Result { id: of, status, started, completed }] = heads[..] else {
+        panic!("{heads:?}")
+    };
+    assert_eq!((of, status), (id(5), Status::Error));
+    assert!(started > 0 && completed >= started);
+}
+
+#[test]
+fn what_was_started_is_not_given_back() {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![task(0), task(1), task(2)]);
+    next_task(&slot);
+    let ids = vec![id(0), id(2), id(7)];
+    said.receive(&slot, vec![Message::bare(ToEngine::Recall(ids))]);
+    assert_eq!(said.heads(), [FromEngine::Returned(vec![id(2)])]);
+    said.done(&slot, Status::Ok);
+    assert_eq!(next_task(&slot).unwrap(), "1");
+    said.done(&slot, Status::Ok);
+    assert!(slot.try_next().is_none());
+}
+
+#[test]
+fn a_cancelled_task_never_starts_and_says_so() {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![task(0), Message::bare(ToEngine::Cancel(vec![id(0)]))]);
+    assert!(slot.try_next().is_none());
+    let result =
+        FromEngine::Result { id: id(0), status: Status::Cancelled, started: 0, completed: 0 };
+    assert_eq!(said.heads(), [result]);
+    assert_eq!(*said.interrupts.lock(), 0);
+}
+
+#[test]
+fn a_running_task_is_interrupted_once_and_its_end_tells_that_a_signal_may_be_left() {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![task(0)]);
+    next_task(&slot);
+    assert!(!slot.cancelled());
+    for _ in 0..2 {
+        said.receive(&slot, vec![Message::bare(ToEngine::Cancel(vec![id(0)]))]);
+    }
+    assert!(slot.cancelled());
+    assert_eq!(*said.interrupts.lock(), 1);
+    assert!(said.done(&slot, Status::Cancelled));
+    said.receive(&slot, vec![Message::bare(ToEngine::Cancel(vec![id(0)]))]);
+    assert_eq!(*said.interrupts.lock(), 1, "nothing runs any more");
+}
+
+#[test]
+fn output_comes_before_the_result_and_is_bounded() {
+    let (slot, said) = (Slot::default(), Said::default());
+    assert!(!slot.write(1, "nobody runs", |_| panic!()));
+    said.receive(&slot, vec![task(0)]);
+    next_task(&slot);
+    let text = "ü".repeat(1000);
+    for _ in 0..2000 {
+        assert!(slot.write(2, &text, |message| said.messages.lock().push(message)));
+    }
+    said.done(&slot, Status::Ok);
+    let messages = std::mem::take(&mut *said.messages.lock());
+    let (last, output) = messages.split_last().unwrap();
+    assert!(matches!(last.head, FromEngine::Result { .. }));
+    let mut written = String::new();
+    for message in output {
+        assert_eq!(message.head, FromEngine::Output { id: id(0), stream: 2 });
+        written.push_str(std::str::from_utf8(&message.parts[0]).unwrap());
+    }
+    let dropped = 2000 * text.len() - OUTPUT_MAX;
+    assert!(written.contains(&format!("{dropped} more bytes")), "{}", &written[OUTPUT_MAX..]);
+    assert!(written.len() < OUTPUT_MAX + 100);
+}
+
+#[test]
+fn progress_is_reported_when_it_changed() {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![task(0)]);
+    assert!(slot.report(|_| panic!()), "what waits will be worth a report");
+    next_task(&slot);
+    slot.progress(3);
+    for _ in 0..2 {
+        assert!(slot.report(|message| said.messages.lock().push(message)));
+    }
+    assert_eq!(said.heads(), [FromEngine::Progress { id: id(0), done: 3 }]);
+    said.done(&slot, Status::Ok);
+    assert!(!slot.report(|_| panic!()));
+}
+
+#[test]
+fn shutdown_lets_the_running_task_end_and_starts_no_other() {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![task(0), task(1)]);
+    next_task(&slot);
+    said.receive(&slot, vec![Message::bare(ToEngine::Shutdown)]);
+    said.done(&slot, Status::Ok);
+    assert!(matches!(slot.try_next(), Some(Work::End)));
+    assert!(matches!(slot.next(), Work::End));
+}
+
+#[test]
+fn the_main_thread_sleeps_until_there_is_work() {
+    let (slot, said) = (Slot::default(), Said::default());
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| slot.next());
+        said.receive(&slot, vec![task(9)]);
+        assert!(matches!(waiting.join().unwrap(), Work::Task { .. }));
+    });
+}

@@ -2,7 +2,7 @@
 
 Example:
     >>> import oarlock
-    >>> with oarlock.Cluster(n=4) as rc:  # doctest: +SKIP
+    >>> with oarlock.Cluster(n=4) as rc:
     ...     print(rc[:].map_sync(abs, [-1, 2, -3]))
     [1, 2, 3]
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from oarlock.mapresult import AsyncMapResult
     from oarlock.metadata import Metadata
     from oarlock.reference import Reference
-    from oarlock.remote import ParallelFunction, RemoteFunction, parallel, remote
+    from oarlock._decorated import ParallelFunction, RemoteFunction, parallel, remote
     from oarlock.result import AsyncResult
     from oarlock.result import AsyncResult as AsyncHubResult
     from oarlock.util import interactive
@@ -133,14 +133,14 @@ _HOMES = {
     "LazyMapIterator": "oarlock.views.lazymap",
     "LoadBalancedView": "oarlock.views.balanced",
     "Metadata": "oarlock.metadata",
-    "ParallelFunction": "oarlock.remote",
+    "ParallelFunction": "oarlock._decorated",
     "Reference": "oarlock.reference",
-    "RemoteFunction": "oarlock.remote",
+    "RemoteFunction": "oarlock._decorated",
     "ViewExecutor": "oarlock.views.executor",
     "__version__": "oarlock._oarlock",
     "interactive": "oarlock.util",
-    "parallel": "oarlock.remote",
-    "remote": "oarlock.remote",
+    "parallel": "oarlock._decorated",
+    "remote": "oarlock._decorated",
 }
 
 

@@ -189,7 +189,11 @@ class Recorded(LazyFuture):
             end_key: picks one of several.
 
         Example:
-            >>> result.timedelta(result.submitted, result.started)  # doctest: +SKIP
+            >>> result = view.map_async(abs, range(4))
+            >>> result.wait()
+            True
+            >>> result.timedelta(result.submitted, result.received) > 0
+            True
         """
         first: datetime = start if isinstance(start, datetime) else start_key(start)
         last: datetime = end if isinstance(end, datetime) else end_key(end)

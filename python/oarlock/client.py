@@ -40,11 +40,12 @@ class Client(Control, Waiting):
         cluster: The `Cluster` this client keeps alive, or None.
 
     Example:
-        >>> rc = oarlock.Client()  # doctest: +SKIP
-        >>> rc.ids  # doctest: +SKIP
-        [0, 1, 2, 3]
-        >>> rc[:].map_sync(abs, [-1, 2])  # doctest: +SKIP
+        >>> other = oarlock.Client(directory=rc.cluster.directory)
+        >>> other.ids
+        [0, 1]
+        >>> other[:].map_sync(abs, [-1, 2])
         [1, 2]
+        >>> other.close()
     """
 
     def __init__(

@@ -28,9 +28,11 @@ class AsyncMapResult(AsyncResult):
         ordered: whether iteration is in order of submission.
 
     Example:
-        >>> squares = view.map_async(lambda x: x * x, range(1000))  # doctest: +SKIP
-        >>> sum(squares)  # doctest: +SKIP
+        >>> squares = lview.map_async(lambda x: x * x, range(1000))
+        >>> sum(squares)
         332833500
+        >>> squares[10:13]
+        [100, 121, 144]
     """
 
     def __init__(

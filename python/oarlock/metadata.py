@@ -61,8 +61,13 @@ class Metadata(dict[str, Any]):
         failure: gives the task's exception, None if it has none; None where nobody can tell.
 
     Example:
-        >>> result = view.apply_async(work)  # doctest: +SKIP
-        >>> result.metadata.engine_id, result.metadata["started"]  # doctest: +SKIP
+        >>> result = lview.apply_async(abs, -1)
+        >>> result.get()
+        1
+        >>> result.metadata.engine_id in rc.ids
+        True
+        >>> result.metadata["started"] <= result.metadata["completed"]
+        True
     """
 
     __slots__ = ("_failure", "_index", "_tasks")

@@ -34,9 +34,8 @@ class AsyncResult(Recorded):
     for ever; a wait that is interrupted or runs out leaves the tasks alone.
 
     Example:
-        >>> result = view.apply_async(pow, 2, 10)  # doctest: +SKIP
-        >>> result.get()  # doctest: +SKIP
-        1024
+        >>> view.apply_async(pow, 2, 10).get()
+        [1024, 1024]
     """
 
     # Defaults of what few results have, so that making one stays cheap.

@@ -275,8 +275,8 @@ impl PyClient {
 
     fn put_function(&self, py: Python<'_>, func: &[u8], body: &Bound<'_, PyAny>) -> PyResult<()> {
         self.check(py)?;
-        self.core.put_function(func_id(func)?, buffers::copy(body)?);
-        Ok(())
+        let body = buffers::copy(body)?;
+        self.core.put_function(func_id(func)?, body).map_err(PyValueError::new_err)
     }
 
     fn forget_function(&self, py: Python<'_>, func: &[u8]) -> PyResult<()> {

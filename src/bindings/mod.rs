@@ -40,6 +40,10 @@ fn serve(
 #[pymodule]
 fn _oarlock(module: &Bound<'_, PyModule>) -> PyResult<()> {
     fork::count();
+    // For the few coarse calls that are awaited; results have a way of their own.
+    let mut aside = tokio::runtime::Builder::new_multi_thread();
+    aside.worker_threads(1).thread_name("oarlock-aside").enable_all();
+    pyo3_async_runtimes::tokio::init(aside);
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     let states = ["PENDING", "OK", "ERROR", "PARTIAL", "CANCELLED", "LOST", "REFUSED", "GONE"];
     for (number, name) in states.into_iter().enumerate() {

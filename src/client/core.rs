@@ -5,6 +5,7 @@
 //! changed records out.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,8 +24,9 @@ use crate::wire::{
 
 /// Where a client's messages go: an embedded controller's queue, or a session.
 pub trait Uplink: Send + Sync {
-    /// Queues a message; never waits.
-    fn push(&self, message: Message<FromClient>);
+    /// Queues a message; never waits. Fails with the reason if it exceeds a limit of the wire; if
+    /// the session is over it is dropped, since that ends everything anyway.
+    fn push(&self, message: Message<FromClient>) -> Result<(), String>;
     /// Whether packets have a size, so that submissions are better cut into pieces.
     fn wants_pieces(&self) -> bool;
 }
@@ -50,6 +52,9 @@ struct Engines {
     /// Sessions of all engines there ever were; results outlive their engines.
     sessions: HashMap<EngineId, SessionId>,
 }
+
+/// Tasks named in one message.
+const IDS: usize = 10_000;
 
 /// A client's session with a controller. Shared by the threads of its user and its I/O thread.
 pub struct Core {
@@ -121,14 +126,15 @@ impl Core {
     }
 
     /// Makes a function known to the controller.
-    pub fn put_function(&self, func: FuncId, body: bytes::Bytes) {
+    pub fn put_function(&self, func: FuncId, body: bytes::Bytes) -> Result<(), String> {
         let parts = Parts::from_elem(body, 1);
-        self.uplink.push(Message { head: FromClient::Func(func), parts });
+        self.uplink.push(Message { head: FromClient::Func(func), parts })
     }
 
     /// No later task will name this function.
     pub fn forget_function(&self, func: FuncId) {
-        self.uplink.push(Message::bare(FromClient::Forget(func)));
+        // Short, so it always fits.
+        let _ = self.uplink.push(Message::bare(FromClient::Forget(func)));
     }
 
     fn enter(
@@ -192,7 +198,7 @@ impl Core {
                 let first = batch.first + start as u64;
                 let target = target.clone();
                 let head = FromClient::Submit { first, func, kind, target, counts };
-                self.uplink.push(Message { head, parts });
+                self.send(&batch, start..end, Message { head, parts }, now);
             }
             start = if failed.contains_key(&end) { end + 1 } else { end };
         }
@@ -214,8 +220,9 @@ impl Core {
         let batch = self.enter(engines.len(), None, bytes, now, None);
         let handle = Tasks::of(self.session, batch.clone());
         if !engines.is_empty() {
+            let count = engines.len();
             let head = FromClient::Direct { first: batch.first, func, kind, engines };
-            self.uplink.push(Message { head, parts });
+            self.send(&batch, 0..count, Message { head, parts }, now);
         }
         self.after_submit(&batch, now);
         handle
@@ -231,12 +238,35 @@ impl Core {
             if !failed.contains_key(&index) {
                 let first = batch.first + index as u64;
                 let head = FromClient::Direct { first, func, kind, engines: vec![*engine] };
-                self.uplink.push(Message { head, parts });
+                self.send(&batch, index..index + 1, Message { head, parts }, now);
             }
         }
         self.fail(&batch, failed, now);
         self.after_submit(&batch, now);
         handle
+    }
+
+    /// Sends what is about these tasks of a batch; if it cannot be sent, they end for that reason.
+    fn send(
+        &self,
+        batch: &Arc<Batch>,
+        tasks: Range<usize>,
+        message: Message<FromClient>,
+        now: Stamp,
+    ) {
+        let Err(fault) = self.uplink.push(message) else { return };
+        let parts = Parts::from_elem(fault.into(), 1);
+        for index in tasks {
+            let ended = Ended {
+                state: State::Refused,
+                engine: None,
+                started: 0,
+                completed: 0,
+                received: now,
+                parts: parts.clone(),
+            };
+            self.end(batch, index as u32, ended);
+        }
     }
 
     /// A submission that raced with the end of the session must not stay pending for ever.
@@ -248,9 +278,9 @@ impl Core {
 
     /// Asks that the unfinished ones of these tasks never start, or are interrupted.
     pub fn cancel(&self, tasks: &Tasks) {
-        let numbers = tasks.pending_numbers();
-        if !numbers.is_empty() {
-            self.uplink.push(Message::bare(FromClient::Cancel(numbers)));
+        for numbers in tasks.pending_numbers().chunks(IDS) {
+            // Short, so it always fits.
+            let _ = self.uplink.push(Message::bare(FromClient::Cancel(numbers.to_vec())));
         }
     }
 
@@ -259,9 +289,11 @@ impl Core {
         let foreign = Some(ids.clone().into_boxed_slice());
         let batch = self.enter(ids.len(), None, 0, now, foreign);
         let handle = Tasks::of(self.session, batch.clone());
-        if !ids.is_empty() {
-            let head = FromClient::Watch { first: batch.first, tasks: ids };
-            self.uplink.push(Message::bare(head));
+        for (piece, ids) in ids.chunks(IDS).enumerate() {
+            let start = piece * IDS;
+            let first = batch.first + start as u64;
+            let head = FromClient::Watch { first, tasks: ids.to_vec() };
+            self.send(&batch, start..start + ids.len(), Message::bare(head), now);
         }
         self.after_submit(&batch, now);
         handle
@@ -419,7 +451,10 @@ impl Core {
             replies.open.insert(id, None);
             id
         };
-        self.uplink.push(Message::bare(FromClient::Request { id, body }));
+        let head = FromClient::Request { id, body };
+        if let Err(fault) = self.uplink.push(Message::bare(head)) {
+            self.replies.lock().open.insert(id, Some(Reply::Refused(fault)));
+        }
         id
     }
 

@@ -9,15 +9,17 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::core::{Core, Uplink, wall_clock};
-use crate::transport::{self, Event, Outbox, Sink, place};
+use crate::transport::{self, Event, Outbox, PushError, Sink, place};
 use crate::wire::{FromClient, Hello, Message, Role, ToClient, limits};
 
 struct Session(Outbox<FromClient>);
 
 impl Uplink for Session {
-    fn push(&self, message: Message<FromClient>) {
-        // If the session is over, its end is told to every task anyway.
-        let _ = self.0.push(message);
+    fn push(&self, message: Message<FromClient>) -> Result<(), String> {
+        match self.0.push(message) {
+            Err(PushError::Unsendable(fault)) => Err(fault.to_string()),
+            Ok(()) | Err(PushError::Closed) => Ok(()),
+        }
     }
 
     fn wants_pieces(&self) -> bool {

@@ -20,11 +20,16 @@ use crate::wire::{
 struct Memory {
     said: Arc<Mutex<Vec<Message<FromClient>>>>,
     pieces: bool,
+    full: bool,
 }
 
 impl Uplink for Memory {
-    fn push(&self, message: Message<FromClient>) {
+    fn push(&self, message: Message<FromClient>) -> Result<(), String> {
+        if self.full {
+            return Err("too long".to_owned());
+        }
         self.said.lock().push(message);
+        Ok(())
     }
 
     fn wants_pieces(&self) -> bool {
@@ -282,6 +287,22 @@ fn the_end_of_the_session_ends_every_task_and_wait() {
     assert_eq!(core.next_tokens(Instant::now() + Duration::from_secs(60)), None);
     let late = submit(&core, 1);
     assert_eq!(late.record(0, |record| record.state), State::Gone);
+}
+
+#[test]
+fn what_cannot_be_sent_ends_at_once_and_says_why() {
+    let memory = Memory { full: true, ..Memory::default() };
+    let core = Core::new(SESSION, Box::new(memory), 1 << 30);
+    let tasks = submit(&core, 2);
+    assert!(tasks.ready());
+    tasks.record(1, |record| {
+        assert_eq!(record.state, State::Refused);
+        assert_eq!(record.parts.as_ref().unwrap()[0], "too long");
+    });
+    assert_eq!(core.watch(vec![(SESSION, 9)], 1).record(0, |r| r.state), State::Refused);
+    let question = core.ask(Request::History);
+    let refused = Some(Reply::Refused("too long".to_owned()));
+    assert_eq!(core.answer(question, Instant::now()), refused);
 }
 
 #[test]

@@ -10,17 +10,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::spawn::{self, End, Started};
 use super::{Effect, Event, Limits, Now, Reactor};
 use crate::client::{Core, Uplink, wall_clock};
-use crate::transport::{self, Arrival, CloseReason, Door, DoorError, Keeper, Outbox, Sink, place};
+use crate::transport::{
+    self, Arrival, CloseReason, Door, DoorError, Keeper, Outbox, PushError, Sink, place,
+};
 use crate::wire::message::EMBEDDED;
 use crate::wire::{
-    ClientId, EngineId, EngineInfo, FromClient, FromEngine, Hello, Message, Role, SessionId,
-    ToClient, ToEngine, limits,
+    ClientId, EngineId, EngineInfo, FromClient, FromEngine, Hello, Message, Parts, Reply, Role,
+    SessionId, Status, ToClient, ToEngine, limits,
 };
 
 /// Time engines have to end by themselves when the controller stops.
@@ -56,7 +59,7 @@ struct Inbox {
 pub(super) struct Direct(Arc<Inbox>);
 
 impl Uplink for Direct {
-    fn push(&self, message: Message<FromClient>) {
+    fn push(&self, message: Message<FromClient>) -> Result<(), String> {
         let first = {
             let mut messages = self.0.messages.lock();
             messages.push(message);
@@ -65,6 +68,7 @@ impl Uplink for Direct {
         if first {
             self.0.filled.notify_one();
         }
+        Ok(())
     }
 
     fn wants_pieces(&self) -> bool {
@@ -138,6 +142,8 @@ pub(super) struct Shell {
     next_engine: u32,
     epoch: Instant,
     effects: Vec<Effect>,
+    /// Outcomes of tasks that could not be sent.
+    refused: Vec<Event>,
     stopping: bool,
 }
 
@@ -169,6 +175,7 @@ impl Shell {
             next_engine: 0,
             epoch: Instant::now(),
             effects: Vec::new(),
+            refused: Vec::new(),
             stopping: false,
         })
     }
@@ -220,6 +227,9 @@ impl Shell {
             self.carry_out(effect, now);
         }
         self.effects = effects;
+        while let Some(refused) = self.refused.pop() {
+            self.handle_event(refused);
+        }
     }
 
     fn carry_out(&mut self, effect: Effect, now: Now) {
@@ -231,12 +241,14 @@ impl Shell {
             }
             Effect::ToClient(client, message) => {
                 if let Some(outbox) = self.clients.get(&client) {
-                    sent(outbox.push(message));
+                    send_to_client(outbox, message);
                 }
             }
             Effect::ToEngine(engine, message) => {
-                if let Some(engine) = self.engines.get(&engine) {
-                    sent(engine.outbox.push(message));
+                if let Some(peer) = self.engines.get(&engine)
+                    && let Some(refused) = send_to_engine(&peer.outbox, message)
+                {
+                    self.refused.push(Event::FromEngine(engine, refused));
                 }
             }
             Effect::EndEngine(engine) => {
@@ -387,7 +399,7 @@ impl Shell {
     /// Ends what was started here, says goodbye to the others, and leaves the place clean.
     async fn stop(mut self) {
         for engine in self.engines.values() {
-            sent(engine.outbox.push(Message::bare(ToEngine::Shutdown)));
+            send_to_engine(&engine.outbox, Message::bare(ToEngine::Shutdown));
             engine.outbox.close();
         }
         for client in self.clients.values() {
@@ -444,10 +456,39 @@ impl Shell {
     }
 }
 
-/// A push fails when the session is over, which its last event tells, or when a message exceeds a
-/// limit of the wire, which the reactor refuses before.
-fn sent(pushed: Result<(), transport::PushError>) {
-    debug_assert!(!matches!(pushed, Err(transport::PushError::Unsendable(_))), "{pushed:?}");
+/// Sends a message. If it exceeds a limit of the wire, what is told instead is that it does, so
+/// that nobody waits for ever. A session that is over is told by its last event.
+fn send_to_client(outbox: &Outbox<ToClient>, message: Message<ToClient>) {
+    let head = message.head.clone();
+    let Err(PushError::Unsendable(fault)) = outbox.push(message) else { return };
+    let text = fault.to_string();
+    let instead = match head {
+        ToClient::Result { seq, engine, submitted, started, completed, .. } => {
+            let status = Status::Refused;
+            let head = ToClient::Result { seq, status, engine, submitted, started, completed };
+            Message { head, parts: Parts::from_elem(Bytes::from(text), 1) }
+        }
+        ToClient::Reply { id, .. } => {
+            Message::bare(ToClient::Reply { id, body: Reply::Refused(text) })
+        }
+        _ => return,
+    };
+    // It is short; if it cannot be sent, the session is over.
+    let _ = outbox.push(instead);
+}
+
+/// As [`send_to_client`]; a task that cannot be sent comes back as its own outcome.
+fn send_to_engine(
+    outbox: &Outbox<ToEngine>,
+    message: Message<ToEngine>,
+) -> Option<Message<FromEngine>> {
+    let task = match message.head {
+        ToEngine::Task { id, .. } => Some(id),
+        _ => None,
+    };
+    let Err(PushError::Unsendable(fault)) = outbox.push(message) else { return None };
+    let head = FromEngine::Result { id: task?, status: Status::Refused, started: 0, completed: 0 };
+    Some(Message { head, parts: Parts::from_elem(Bytes::from(fault.to_string()), 1) })
 }
 
 fn in_words(error: DoorError) -> io::Error {

@@ -11,8 +11,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::slot::{ANNOUNCE_AFTER, REPORT_EVERY, Slot};
-use crate::transport::{self, CloseReason, ConnectError, Event, Outbox, Sink, place};
-use crate::wire::{FromEngine, Hello, Message, Role, ToEngine};
+use crate::transport::{self, CloseReason, ConnectError, Event, Outbox, PushError, Sink, place};
+use crate::wire::{FromEngine, Hello, Message, Parts, Role, Status, ToEngine};
 
 /// How long an engine whose controller vanished looks for a new one in the same place.
 const LEASE: Duration = Duration::from_secs(10);
@@ -141,10 +141,17 @@ impl Engine {
     }
 }
 
-/// Queues a message. If the session is over its task is void anyway, and a message beyond a limit
-/// of the wire is replaced by the refusal that its task ends with.
+/// Queues a message. If the session is over, its task is void anyway; an outcome beyond a limit of
+/// the wire is replaced by the refusal to send it.
 fn push(shared: &Shared, message: Message<FromEngine>) {
-    let _ = shared.outbox.read().push(message);
+    let head = message.head.clone();
+    let outbox = shared.outbox.read();
+    let Err(PushError::Unsendable(fault)) = outbox.push(message) else { return };
+    if let FromEngine::Result { id, started, completed, .. } = head {
+        let text = format!("the outcome cannot be sent: {fault}");
+        let head = FromEngine::Result { id, status: Status::Refused, started, completed };
+        let _ = outbox.push(Message { head, parts: Parts::from_elem(text.into(), 1) });
+    }
 }
 
 async fn live(shared: &Shared, home: &Home, process: &Process, mut events: Events) {

@@ -34,8 +34,8 @@ class LoadBalancedView(View):
         ordered: Whether a map's result iterates in order (true unless set) or as items finish.
 
     Example:
-        >>> view = client.load_balanced_view()  # doctest: +SKIP
-        >>> view.map_sync(abs, [-1, 2])  # doctest: +SKIP
+        >>> lview = rc.load_balanced_view()
+        >>> lview.map_sync(abs, [-1, 2])
         [1, 2]
     """
 
@@ -252,8 +252,10 @@ class LoadBalancedView(View):
             return_exceptions: Give exceptions in place of raising them.
 
         Example:
-            >>> for root in view.imap(math.sqrt, itertools.count()):  # doctest: +SKIP
-            ...     print(root)
+            >>> roots = lview.imap(math.isqrt, itertools.count())
+            >>> list(itertools.islice(roots, 5))
+            [0, 1, 1, 1, 2]
+            >>> roots.cancel()
         """
         self.client._check()
         chunks.require_sequences(sequences)

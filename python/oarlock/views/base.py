@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from oarlock import _oarlock
     from oarlock.client import Client
     from oarlock.mapresult import AsyncMapResult
-    from oarlock.remote import ParallelFunction, RemoteFunction
+    from oarlock._decorated import ParallelFunction, RemoteFunction
     from oarlock.result import AsyncResult
     from oarlock.views.executor import ViewExecutor
 
@@ -116,8 +116,9 @@ class View(ABC):
         """Set flags for the length of a ``with`` block, then restore all flags as they were.
 
         Example:
-            >>> with view.temp_flags(block=True):  # doctest: +SKIP
-            ...     value = view.apply(f)
+            >>> with view.temp_flags(block=True):
+            ...     view.apply(abs, -1)
+            [1, 1]
         """
         before = {name: getattr(self, name) for name in self.flag_names}
         self.set_flags(**flags)
@@ -189,7 +190,7 @@ class View(ABC):
             block: Whether a call waits; None for what the view's `block` is now.
             **flags: Further flags for these calls.
         """
-        from oarlock.remote import remote
+        from oarlock._decorated import remote
 
         return remote(self, block=self.block if block is None else block, **flags)
 
@@ -203,7 +204,7 @@ class View(ABC):
             block: Whether a call waits; None for what the view's `block` is now.
             **flags: Further flags for these calls.
         """
-        from oarlock.remote import parallel
+        from oarlock._decorated import parallel
 
         return parallel(self, dist=dist, block=self.block if block is None else block, **flags)
 

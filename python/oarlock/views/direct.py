@@ -29,9 +29,12 @@ class DirectView(NamespaceView):
         targets: ``'all'`` (the engines there are at each call), an engine id, or a list of ids.
 
     Example:
-        >>> view = client[:]  # doctest: +SKIP
-        >>> view.apply_sync(os.getpid)  # doctest: +SKIP
-        [4711, 4712]
+        >>> view = rc[:]
+        >>> view.apply_sync(pow, 2, 10)
+        [1024, 1024]
+        >>> view["a"] = 5
+        >>> view.map_sync(lambda x: x + a, range(4))
+        [5, 6, 7, 8]
     """
 
     def __init__(self, client: "Client", targets: Any = "all", **flags: Any) -> None:

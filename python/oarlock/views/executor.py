@@ -20,7 +20,7 @@ class ViewExecutor(Executor):
         view: The view used.
 
     Example:
-        >>> with client.executor() as executor:  # doctest: +SKIP
+        >>> with rc.executor() as executor:
         ...     print(executor.submit(pow, 2, 10).result())
         1024
     """

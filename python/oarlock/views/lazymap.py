@@ -29,6 +29,11 @@ class LazyMapIterator(Iterator[Any]):
 
     An item that failed raises at its place and the next call goes on with the next item. Not for
     use from two threads at once.
+
+    Example:
+        >>> values = lview.imap(abs, [-1, 2, -3])
+        >>> next(values), list(values)
+        (1, [2, 3])
     """
 
     def __init__(

@@ -57,7 +57,10 @@ class NamespaceView(View):
             An `AsyncResult`, also when blocking.
 
         Example:
-            >>> view.execute('import math; x = math.pi', block=True)  # doctest: +SKIP
+            >>> view.execute("import math; x = math.pi", block=True)
+            <AsyncResult(execute): finished>
+            >>> rc[0]["x"]
+            3.141592653589793
         """
         if not isinstance(code, str):
             raise TypeError(f"execute takes Python source as a str, not {type(code).__name__}")
@@ -187,8 +190,11 @@ class NamespaceView(View):
             NotImplementedError: When `local` is false.
 
         Example:
-            >>> with view.sync_imports():  # doctest: +SKIP
-            ...     import numpy as np
+            >>> with view.sync_imports():
+            ...     import json
+            importing json on engine(s)
+            >>> rc[0].apply_sync(lambda: json.dumps([1]))
+            '[1]'
         """
         from oarlock.views.imports import ImportHook
 

@@ -17,6 +17,13 @@ class EngineGone(error.EngineError, KeyError):
     """A view addresses an engine that is not (or no longer) there.
 
     Also a KeyError, which is what code written for ipyparallel catches.
+
+    Example:
+        >>> try:
+        ...     rc.direct_view([0, 99]).apply_async(abs, -1)
+        ... except EngineGone as gone:
+        ...     print(str(gone).splitlines()[0])
+        engine 99 is not connected (ended, or never there); nothing was submitted. Connected are [0, 1]
     """
 
     # KeyError would show the repr of the text.

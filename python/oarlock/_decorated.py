@@ -21,11 +21,11 @@ class RemoteFunction:
         flags: Further flags of the view for these calls.
 
     Example:
-        >>> @client[:].remote(block=True)  # doctest: +SKIP
-        ... def pid():
-        ...     return os.getpid()
-        >>> pid()  # doctest: +SKIP
-        [4711, 4712]
+        >>> @rc[:].remote(block=True)
+        ... def doubled(x):
+        ...     return 2 * x
+        >>> doubled(21)
+        [42, 42]
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class ParallelFunction(RemoteFunction):
         return_exceptions: Whether exceptions take the place of the values that failed.
 
     Example:
-        >>> @client[:].parallel(block=True)  # doctest: +SKIP
+        >>> @rc[:].parallel(block=True)
         ... def doubled(part):
         ...     return [2 * x for x in part]
-        >>> doubled(range(4))  # doctest: +SKIP
+        >>> doubled(range(4))
         [0, 2, 4, 6]
     """
 
@@ -178,6 +178,10 @@ def remote(
         view: Where calls run.
         block: Whether a call waits; None for the view's flag at each call.
         **flags: Further flags of the view for these calls.
+
+    Example:
+        >>> remote(rc[0], block=True)(abs)(-1)
+        1
     """
 
     def bind(f: Callable[..., Any]) -> RemoteFunction:
@@ -197,6 +201,10 @@ def parallel(
         block: Whether a call waits; None for the view's flag at each call.
         ordered: Whether iterating over a result keeps the order.
         **flags: ``chunksize``, ``return_exceptions``, and further flags of the view.
+
+    Example:
+        >>> parallel(rc[:], block=True)(sorted)([3, 1, 4, 2])
+        [1, 3, 2, 4]
     """
     options = {
         name: flags.pop(name) for name in ("chunksize", "return_exceptions") if name in flags

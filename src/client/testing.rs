@@ -373,15 +373,16 @@ proptest! {
             sequence.swap(index, (seed.rotate_left(index as u32) % (index as u64 + 1)) as usize);
         }
         let mut wait = None;
-        for done in 0..=len {
+        let steps = sequence.into_iter().map(Some).chain([None]);
+        for (done, next) in steps.enumerate() {
             if done == set_up_after.min(len) {
                 wait = Some(joined.wait(Until::Count(count)));
             }
             if let Some(wait) = &wait {
                 prop_assert_eq!(rings(wait), done >= count.min(len));
             }
-            if done < len {
-                core.receive(result(sequence[done], Status::Ok, 1, 2), 3);
+            if let Some(seq) = next {
+                core.receive(result(seq, Status::Ok, 1, 2), 3);
             }
         }
         prop_assert!(joined.ready());

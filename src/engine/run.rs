@@ -194,7 +194,11 @@ async fn live(shared: &Shared, home: &Home, process: &Process, mut events: Event
                             shared.id.store(number, Ordering::Relaxed);
                             events = fresh;
                         }
-                        Err(_) => (process.exit)(1),
+                        Err(_) => {
+                            // Nobody came back; each run of a controller has its own place.
+                            place::clear(&home.directory);
+                            (process.exit)(1)
+                        }
                     }
                 }
                 None => return,

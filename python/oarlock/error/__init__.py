@@ -79,6 +79,17 @@ if TYPE_CHECKING:
 
 IPythonError = OarlockError
 
+_TIMEOUT_DOC = """A wait ran out: the built-in error and multiprocessing's in one.
+
+Example:
+    >>> result = lview.apply_async(time.sleep, 0.1)
+    >>> result.get(timeout=0)
+    Traceback (most recent call last):
+    oarlock.error.TimeoutError: ...
+    >>> result.wait()
+    True
+"""
+
 __all__ = [
     "AlreadyDisplayedError",
     "ClosedClient",
@@ -126,7 +137,7 @@ def __getattr__(name: str) -> Any:
         (builtins.TimeoutError, multiprocessing.TimeoutError),
         {
             "__module__": __name__,
-            "__doc__": "A wait ran out: the built-in error and multiprocessing's in one.",
+            "__doc__": _TIMEOUT_DOC,
         },
     )
     return globals().setdefault(name, made)

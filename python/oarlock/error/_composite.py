@@ -24,6 +24,13 @@ class CompositeError(RemoteError, ExceptionGroup[Exception]):
 
     Raises:
         ValueError: if `elist` is empty.
+
+    Example:
+        >>> try:
+        ...     view.apply_sync(lambda: 1 / 0)
+        ... except* ZeroDivisionError as several:
+        ...     print(len(several), several[0])
+        2 [0:apply] ZeroDivisionError: division by zero
     """
 
     tb_limit = 4  # how many are shown in full; meant to be set on the class

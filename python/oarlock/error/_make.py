@@ -71,6 +71,13 @@ def wrap_exception(engine_info: Mapping[str, Any] | None = None) -> dict[str, An
 
     Returns:
         ``status``, ``traceback``, ``ename``, ``evalue``, ``engine_info``.
+
+    Example:
+        >>> try:
+        ...     1 / 0
+        ... except ZeroDivisionError:
+        ...     wrap_exception({"engine_id": 1})["ename"]
+        'ZeroDivisionError'
     """
     kind, value, _ = sys.exc_info()
     return {
@@ -83,7 +90,12 @@ def wrap_exception(engine_info: Mapping[str, Any] | None = None) -> dict[str, An
 
 
 def unwrap_exception(content: Mapping[str, Any]) -> error.RemoteError:
-    """Make a plain `RemoteError` of what `wrap_exception` gave."""
+    """Make a plain `RemoteError` of what `wrap_exception` gave.
+
+    Example:
+        >>> unwrap_exception({"ename": "ValueError", "evalue": "bad", "engine_info": {}})
+        <RemoteError[ ]:ValueError(bad)>
+    """
     text = content.get("traceback")
     if isinstance(text, (list, tuple)):
         text = "\n".join(text)
@@ -104,6 +116,12 @@ def collect_exceptions(rdict_or_list: _T, method: str = "unspecified") -> _T:
 
     Raises:
         CompositeError: if a value is an exception of oarlock, aborted tasks included.
+
+    Example:
+        >>> values = lview.map(lambda x: 1 / x, [1, 0]).get(return_exceptions=True)
+        >>> collect_exceptions(values)
+        Traceback (most recent call last):
+        oarlock.error.CompositeError: one or more exceptions raised in: unspecified
     """
     values: Any = rdict_or_list.values() if isinstance(rdict_or_list, dict) else rdict_or_list
     failed = [value for value in values if isinstance(value, error.OarlockError)]

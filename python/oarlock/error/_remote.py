@@ -22,8 +22,11 @@ class RemoteError(KernelError):
         engine_info: ``engine_id``, ``engine_uuid``, ``pid``, ``host``, ``method``, as far as known.
 
     Example:
-        >>> RemoteError("ValueError", "bad", None, {"engine_id": 1, "method": "apply"})
-        <RemoteError[1]:ValueError(bad)>
+        >>> try:
+        ...     rc[1].apply_sync(lambda: 1 / 0)
+        ... except RemoteError as failure:
+        ...     print(repr(failure), isinstance(failure, ZeroDivisionError))
+        <RemoteError[1]:ZeroDivisionError(division by zero)> True
     """
 
     # Set here too so that the instance's win over properties of these names in the original type.
@@ -97,6 +100,14 @@ class EngineLost(EngineError, RemoteError):
         started: whether the task had been started.
         ran_for: seconds it had been running.
         output: the end of what the engine wrote to its log.
+
+    Example:
+        >>> with oarlock.Cluster(n=1) as own:
+        ...     try:
+        ...         own[0].apply_sync(os._exit, 3)
+        ...     except EngineLost as lost:
+        ...         print(lost.engine, lost.cause)
+        0 exit code 3
     """
 
     def __init__(

@@ -7,11 +7,28 @@ from pickle import PicklingError
 
 
 class OarlockError(Exception):
-    """The root of everything oarlock raises on its own behalf."""
+    """The root of everything oarlock raises on its own behalf.
+
+    Example:
+        >>> try:
+        ...     rc[0].apply_sync(int, "x")
+        ... except OarlockError as failure:
+        ...     print(type(failure).__mro__[1:3])
+        (<class 'oarlock.error.RemoteError'>, ...)
+    """
 
 
 class NotReady(OarlockError, RuntimeError, ValueError):
-    """Something was asked of a result that only a finished one can answer."""
+    """Something was asked of a result that only a finished one can answer.
+
+    Example:
+        >>> result = lview.apply_async(time.sleep, 0.1)
+        >>> result.successful()
+        Traceback (most recent call last):
+        oarlock.error.NotReady: <AsyncResult(sleep): pending> is not done: ...
+        >>> result.wait()
+        True
+    """
 
 
 class KernelError(OarlockError):
@@ -23,7 +40,14 @@ class EngineError(KernelError):
 
 
 class NoEnginesRegistered(KernelError):
-    """There is no engine to run this on."""
+    """There is no engine to run this on.
+
+    Example:
+        >>> with oarlock.Cluster(n=0) as empty:
+        ...     empty[:]
+        Traceback (most recent call last):
+        oarlock.error.NoEnginesRegistered: no engine is there to run this; ...
+    """
 
     def __str__(self) -> str:
         return (
@@ -37,7 +61,15 @@ class ControllerLost(KernelError, ConnectionError):
 
 
 class ClosedClient(KernelError, RuntimeError, ConnectionError):
-    """The client was closed."""
+    """The client was closed.
+
+    Example:
+        >>> other = oarlock.Client(directory=rc.cluster.directory)
+        >>> other.close()
+        >>> other[:]
+        Traceback (most recent call last):
+        oarlock.error.ClosedClient: this client was closed; ...
+    """
 
 
 class ForkedClient(KernelError, RuntimeError):
@@ -45,11 +77,26 @@ class ForkedClient(KernelError, RuntimeError):
 
 
 class SerializationError(KernelError, PicklingError, TypeError):
-    """Something could not be pickled."""
+    """Something could not be pickled.
+
+    Example:
+        >>> view.apply_async(list, (x for x in "ab"))
+        Traceback (most recent call last):
+        oarlock.error.SerializationError: ...
+    """
 
 
 class ResultUnreadable(KernelError):
-    """A task succeeded, but its value could not be unpickled here; the reason is the cause."""
+    """A task succeeded, but its value could not be unpickled here; the reason is the cause.
+
+    Example:
+        >>> class OnlyThere:
+        ...     def __reduce__(self):
+        ...         return int, ("no number",)
+        >>> rc[0].apply_sync(OnlyThere)
+        Traceback (most recent call last):
+        oarlock.error.ResultUnreadable: ...
+    """
 
 
 class TaskAborted(KernelError):
@@ -57,7 +104,16 @@ class TaskAborted(KernelError):
 
 
 class TaskCancelled(TaskAborted, CancelledError):
-    """A task was cancelled."""
+    """A task was cancelled.
+
+    Example:
+        >>> result = lview.apply_async(time.sleep, 60)
+        >>> result.cancel()
+        True
+        >>> result.get()
+        Traceback (most recent call last):
+        oarlock.error.TaskCancelled: ...
+    """
 
 
 class TaskRefused(KernelError):
@@ -65,7 +121,13 @@ class TaskRefused(KernelError):
 
 
 class UnknownTask(TaskRefused, KeyError):
-    """Nobody knows the task, or its result is no longer kept."""
+    """Nobody knows the task, or its result is no longer kept.
+
+    Example:
+        >>> rc.get_result(32 * "0" + "_7").get()
+        Traceback (most recent call last):
+        oarlock.error.UnknownTask: ...
+    """
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""

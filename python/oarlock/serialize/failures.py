@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from oarlock import error
+from oarlock.error._combine import Snapshot, build, snapshot
 from oarlock.serialize.functions import unsent_reason
 from oarlock.serialize.pickler import whole
 
@@ -24,7 +25,11 @@ _EXCEPTION_MAX: Final = 16 * 1024 * 1024
 
 
 class _Carried:
-    """A pickled exception; unpickling it gives the exception, or None when that fails."""
+    """A pickled exception; unpickling it gives the exception, or None when that fails.
+
+    An exception that does not say itself how it is pickled travels as what it consists of: the
+    ordinary way is to call its class with its ``args``, and many constructors want others.
+    """
 
     __slots__ = ("body",)
 
@@ -82,6 +87,8 @@ def unpack_error(parts: Sequence[Any], engine_id: int | None = None) -> BaseExce
 def _revive(body: bytes) -> BaseException | None:
     try:
         revived = pickle.loads(body)  # noqa: S301 - as trusted as the outcome it came in
+        if isinstance(revived, Snapshot):
+            return build(revived.kind, revived)
     except Exception:
         return None
     return revived if isinstance(revived, BaseException) else None
@@ -89,10 +96,20 @@ def _revive(body: bytes) -> BaseException | None:
 
 def _carry(exc: BaseException) -> _Carried | None:
     try:
-        body = whole(exc)
+        body = whole(exc if _pickles_itself(type(exc)) else snapshot(exc))
     except Exception:
         return None
     return _Carried(body) if len(body) <= _EXCEPTION_MAX else None
+
+
+def _pickles_itself(kind: type) -> bool:
+    """Whether a class above the built-in ones says how its instances are pickled."""
+    return any(
+        name in vars(base)
+        for base in kind.__mro__
+        if base.__module__ != "builtins"
+        for name in ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
+    )
 
 
 def _add_reason(exc: BaseException) -> None:

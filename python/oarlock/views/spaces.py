@@ -192,7 +192,7 @@ class NamespaceView(View):
         Example:
             >>> with view.sync_imports():
             ...     import json
-            importing json on engine(s)
+            importing on engines [0, 1]: import json
             >>> rc[0].apply_sync(lambda: json.dumps([1]))
             '[1]'
         """

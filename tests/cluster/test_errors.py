@@ -1,0 +1,482 @@
+"""What goes wrong in one task stays in that task, and says what it was."""
+
+import pickle
+import sys
+import threading
+import traceback
+
+import pytest
+
+import oarlock
+from oarlock import error
+
+
+def divide(a, b):
+    return a / b
+
+
+def fails_by_its_argument(x):
+    if x % 3 == 0:
+        raise KeyError(f"no {x}")
+    return x
+
+
+@pytest.fixture(autouse=True)
+def _all_go_on(rc):
+    """After each test, whatever it broke, the same engines run tasks for the same client."""
+    pids = rc[:].apply_sync(_pid)
+    yield
+    assert rc[:].apply_sync(_pid) == pids
+    assert rc.load_balanced_view().map_sync(abs, [-1, -2, -3]) == [1, 2, 3]
+
+
+def _pid():
+    import os
+
+    return os.getpid()
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """``module(source)`` is a fresh module that this process has and the engines do not."""
+    names = []
+
+    def make(source):
+        name = f"oarlock_absent_{len(names)}_{tmp_path.name}"
+        (tmp_path / f"{name}.py").write_text(source)
+        names.append(name)
+        return __import__(name)
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield make
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+class TestRemoteExceptions:
+    def test_are_of_their_own_type_and_remote_errors(self, lview):
+        result = lview.apply_async(divide, 1, 0)
+        with pytest.raises(ZeroDivisionError) as own:
+            result.get()
+        with pytest.raises(oarlock.RemoteError) as remote:
+            result.get()
+        assert own.value is remote.value
+        assert (remote.value.ename, remote.value.evalue) == ("ZeroDivisionError", "division by zero")
+        assert remote.value.args == ("division by zero",)
+
+    def test_name_the_engine_that_raised(self, rc):
+        with pytest.raises(ZeroDivisionError) as caught:
+            rc[1].apply_sync(divide, 1, 0)
+        info = caught.value.engine_info
+        assert info["engine_id"] == 1
+        assert info["pid"] == rc[1].apply_sync(_pid)
+        assert info["method"] == "apply"
+
+    def test_show_the_remote_frames_in_an_ordinary_traceback(self, rc):
+        with pytest.raises(ZeroDivisionError) as caught:
+            rc[1].apply_sync(divide, 1, 0)
+        shown = "".join(traceback.format_exception(caught.value))
+        assert "in divide" in shown
+        assert f"raised on engine 1 (pid {rc[1].apply_sync(_pid)}" in shown
+        assert shown.count("in divide") == 1
+
+    def test_show_the_remote_frames_when_rendered(self, rc, capsys):
+        with pytest.raises(ZeroDivisionError) as caught:
+            rc[1].apply_sync(divide, 1, 0)
+        lines = caught.value.render_traceback()
+        assert lines[0] == "[1:apply]"
+        assert any("in divide" in line for line in lines)
+        assert lines[-1] == "ZeroDivisionError: division by zero"
+        caught.value.print_traceback()
+        assert capsys.readouterr().out == "\n".join(lines) + "\n"
+
+    def test_carry_attributes_causes_and_notes(self, lview):
+        def fail():
+            failure = OSError(2, "gone", "/nowhere")
+            failure.add_note("look elsewhere")
+            raise failure from ValueError("why")
+
+        with pytest.raises(FileNotFoundError) as caught:
+            lview.apply_sync(fail)
+        assert (caught.value.errno, caught.value.filename) == (2, "/nowhere")
+        assert "look elsewhere" in caught.value.__notes__
+        assert "ValueError: why" in caught.value.traceback
+
+    def test_of_classes_of_main_are_both_types_too(self, lview):
+        class OwnError(Exception):
+            def __init__(self, one, two):
+                super().__init__(f"{one} and {two}")
+                self.one = one
+
+        def fail():
+            raise OwnError(1, 2)
+
+        with pytest.raises(oarlock.RemoteError) as caught:
+            lview.apply_sync(fail)
+        assert caught.value.ename == "OwnError"
+        assert str(caught.value).endswith("1 and 2")
+        assert caught.value.one == 1
+
+    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    def test_pickle_with_all_they_tell(self, rc, protocol):
+        with pytest.raises(ZeroDivisionError) as caught:
+            rc[0].apply_sync(divide, 1, 0)
+        copy = pickle.loads(pickle.dumps(caught.value, protocol))
+        assert isinstance(copy, ZeroDivisionError)
+        assert isinstance(copy, oarlock.RemoteError)
+        assert copy.engine_info == caught.value.engine_info
+        assert copy.traceback == caught.value.traceback
+        assert copy.args == caught.value.args
+        assert copy.__notes__ == caught.value.__notes__
+
+    def test_raised_again_in_a_task_are_still_what_they_were(self, lview):
+        with pytest.raises(ZeroDivisionError) as caught:
+            lview.apply_sync(divide, 1, 0)
+
+        def again(failure):
+            raise failure
+
+        with pytest.raises(ZeroDivisionError) as second:
+            lview.apply_sync(again, caught.value)
+        assert isinstance(second.value, oarlock.RemoteError)
+
+    def test_are_given_by_every_way_to_ask(self, lview):
+        result = lview.apply_async(divide, 1, 0)
+        with pytest.raises(ZeroDivisionError):
+            result.result()
+        assert isinstance(result.exception(), ZeroDivisionError)
+        with pytest.raises(ZeroDivisionError):
+            _ = result.r
+        assert not result.successful()
+        with pytest.raises(ZeroDivisionError):
+            result.get_dict()
+
+
+class TestSeveralExceptions:
+    def test_of_engines_become_a_composite(self, view):
+        with pytest.raises(oarlock.CompositeError) as caught:
+            view.apply_sync(divide, 1, 0)
+        assert [ename for ename, *_ in caught.value.elist] == ["ZeroDivisionError"] * len(view)
+        engines = [info["engine_id"] for *_, info in caught.value.elist]
+        assert engines == view.targets
+        with pytest.raises(ZeroDivisionError):
+            caught.value.raise_exception(1)
+        shown = "\n".join(caught.value.render_traceback())
+        assert shown.count("in divide") == len(view)
+
+    def test_are_picked_by_their_types(self, lview):
+        def fail(kind):
+            raise kind("this")
+
+        seen = {}
+        try:
+            lview.map_sync(fail, [ValueError, KeyError, ValueError])
+        except* ValueError as group:
+            seen["values"] = [str(one.args[0]) for one in group.exceptions]
+        except* KeyError as group:
+            seen["keys"] = len(group.exceptions)
+        assert seen == {"values": ["this", "this"], "keys": 1}
+
+    def test_pickle(self, view):
+        with pytest.raises(oarlock.CompositeError) as caught:
+            view.apply_sync(divide, 1, 0)
+        copy = pickle.loads(pickle.dumps(caught.value))
+        assert isinstance(copy, ExceptionGroup)
+        assert copy.elist == caught.value.elist
+        assert all(isinstance(one, ZeroDivisionError) for one in copy.exceptions)
+
+    @pytest.mark.parametrize("chunksize", [1, 4])
+    def test_of_a_map_leave_the_other_items_alone(self, lview, chunksize):
+        result = lview.map_async(fails_by_its_argument, range(8), chunksize=chunksize)
+        with pytest.raises(oarlock.CompositeError) as caught:
+            result.get()
+        assert [evalue for _, evalue, *_ in caught.value.elist] == ["'no 0'", "'no 3'", "'no 6'"]
+        kept = result.get(return_exceptions=True)
+        assert [value for value in kept if isinstance(value, int)] == [1, 2, 4, 5, 7]
+        assert [type(value).remote_type for value in kept[::3]] == [KeyError] * 3
+
+    def test_of_a_map_are_raised_where_they_stand(self, lview):
+        items = iter(lview.map_async(fails_by_its_argument, [1, 2, 3, 4]))
+        assert [next(items), next(items)] == [1, 2]
+        with pytest.raises(KeyError, match="no 3"):
+            next(items)
+
+
+class TestArguments:
+    def test_that_cannot_be_pickled_are_refused_at_the_call_and_named(self, rc, lview):
+        sent = len(rc.history)
+        for apply in (lview.apply_async, rc[0].apply_async):
+            with pytest.raises(oarlock.SerializationError, match=r"args\[1\]\['lock'\]") as caught:
+                apply(divide, 1, {"lock": threading.Lock()})
+            assert isinstance(caught.value, pickle.PicklingError)
+            assert "hint:" in str(caught.value)
+        assert len(rc.history) == sent
+
+    @pytest.mark.parametrize("chunksize", [1, 2])
+    def test_that_cannot_be_pickled_fail_their_item_of_a_map_alone(self, lview, chunksize):
+        result = lview.map_async(str, [1, threading.Lock(), 3, 4], chunksize=chunksize)
+        values = result.get(return_exceptions=True)
+        assert [values[0], *values[2:]] == ["1", "3", "4"]
+        assert isinstance(values[1], oarlock.SerializationError)
+        assert "lock" in str(values[1])
+        with pytest.raises(oarlock.SerializationError):
+            result.get()
+
+    def test_that_cannot_be_unpickled_fail_their_task_alone(self, lview, module):
+        absent = module(
+            "class Thing:\n"
+            "    def __reduce__(self):\n"
+            "        return refuse, ()\n"
+            "def refuse():\n"
+            "    raise LookupError('not here')\n"
+        )
+        with pytest.raises(ModuleNotFoundError) as caught:
+            lview.apply_sync(type, absent.Thing())
+        assert isinstance(caught.value, oarlock.RemoteError)
+        assert "an argument of this task" in "".join(caught.value.__notes__)
+        assert "hint:" in "".join(caught.value.__notes__)
+
+    @pytest.mark.parametrize("chunksize", [1, 3])
+    def test_that_raise_while_unpickled_fail_as_the_error_they_raise(self, lview, chunksize):
+        class Raises:
+            def __reduce__(self):
+                return divide, (1, 0)
+
+        result = lview.map_async(id, [1, Raises(), 3], chunksize=chunksize)
+        values = result.get(return_exceptions=True)
+        assert isinstance(values[1], ZeroDivisionError)
+        if chunksize == 1:
+            assert all(isinstance(value, int) for value in (values[0], values[2]))
+
+    def test_nested_too_deeply_are_refused_at_the_call(self, lview):
+        deep = []
+        for _ in range(100_000):
+            deep = [deep]
+        with pytest.raises(oarlock.SerializationError, match="nested too deeply"):
+            lview.apply_async(len, deep)
+
+
+class TestResults:
+    def test_that_cannot_be_pickled_fail_their_task_and_are_named(self, lview):
+        def make():
+            import threading
+
+            return {"lock": threading.Lock()}
+
+        with pytest.raises(oarlock.SerializationError, match=r"result\['lock'\]") as caught:
+            lview.apply_sync(make)
+        assert isinstance(caught.value, oarlock.RemoteError)
+        assert "the engine goes on" in str(caught.value)
+
+    @pytest.mark.parametrize("chunksize", [1, 3])
+    def test_that_cannot_be_pickled_fail_their_item_of_a_map_alone(self, lview, chunksize):
+        def lock_of(x):
+            import threading
+
+            return threading.Lock() if x == 1 else x
+
+        values = lview.map_async(lock_of, range(3), chunksize=chunksize).get(return_exceptions=True)
+        assert [values[0], values[2]] == [0, 2]
+        assert isinstance(values[1], oarlock.SerializationError)
+
+    def test_that_cannot_be_unpickled_here_fail_when_asked_for(self, lview):
+        def make():
+            class Poison:
+                def __reduce__(self):
+                    return eval, ("1 / 0",)
+
+            return Poison()
+
+        result = lview.apply_async(make)
+        assert result.wait(20)
+        with pytest.raises(oarlock.ResultUnreadable, match="ZeroDivisionError") as caught:
+            result.get()
+        assert f"engine {result.engine_id}" in str(caught.value)
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        assert not result.successful()
+
+    def test_of_a_module_only_the_engine_has_name_it(self, lview):
+        def make():
+            import sys
+            import types
+
+            module = types.ModuleType("only_there")
+            exec("class Thing: pass", module.__dict__)
+            module.Thing.__module__ = "only_there"
+            sys.modules["only_there"] = module
+            return module.Thing()
+
+        with pytest.raises(oarlock.ResultUnreadable, match="only_there"):
+            lview.apply_sync(make)
+
+    def test_nested_too_deeply_fail_their_task(self, lview):
+        def nest():
+            deep = []
+            for _ in range(100_000):
+                deep = [deep]
+            return deep
+
+        with pytest.raises(oarlock.SerializationError, match="nested too deeply"):
+            lview.apply_sync(nest)
+
+    def test_that_hold_themselves_arrive(self, lview):
+        def loop():
+            around = []
+            around.append(around)
+            return around
+
+        value = lview.apply_sync(loop)
+        assert value[0] is value
+
+
+class TestExceptionsThatDoNotTravel:
+    def test_an_exception_that_cannot_be_pickled_arrives_by_name_and_text(self, lview):
+        def fail():
+            import threading
+
+            class HoldsLock(ValueError):
+                def __init__(self):
+                    super().__init__("locked")
+                    self.lock = threading.Lock()
+
+            raise HoldsLock
+
+        with pytest.raises(oarlock.RemoteError) as caught:
+            lview.apply_sync(fail)
+        assert (caught.value.ename, caught.value.evalue) == ("HoldsLock", "locked")
+        assert "raise HoldsLock" in caught.value.traceback
+
+    def test_an_exception_that_cannot_be_unpickled_arrives_by_name_and_text(self, lview):
+        def fail():
+            class Bad(Exception):
+                def __reduce__(self):
+                    return eval, ("1 / 0",)
+
+            raise Bad("this")
+
+        with pytest.raises(oarlock.RemoteError) as caught:
+            lview.apply_sync(fail)
+        assert (caught.value.ename, caught.value.evalue) == ("Bad", "this")
+        assert not isinstance(caught.value, ZeroDivisionError)
+
+    def test_an_exception_whose_constructor_wants_more_is_of_its_type_all_the_same(self, lview):
+        def fail():
+            import json
+
+            json.loads("{")
+
+        import json
+
+        with pytest.raises(json.JSONDecodeError) as caught:
+            lview.apply_sync(fail)
+        assert caught.value.pos == 1
+
+    def test_an_exception_with_a_broken_str_is_still_reported(self, lview):
+        def fail():
+            class Mute(Exception):
+                def __str__(self):
+                    raise RuntimeError("no")
+
+            raise Mute
+
+        with pytest.raises(oarlock.RemoteError) as caught:
+            lview.apply_sync(fail)
+        assert caught.value.ename == "Mute"
+
+
+class TestFunctions:
+    def test_of_a_module_that_the_engine_lacks_name_it_and_help(self, rc, lview, module):
+        absent = module("def f(x):\n    return x\n")
+        with pytest.raises(ModuleNotFoundError, match=absent.__name__) as caught:
+            lview.apply_sync(absent.f, 1)
+        assert isinstance(caught.value, oarlock.RemoteError)
+        notes = "".join(caught.value.__notes__)
+        assert "the function of this task" in notes
+        assert f"hint: module {absent.__name__!r}" in notes
+        assert sys.executable in notes
+
+    def test_of_a_module_that_the_engine_lacks_work_once_it_has_it(self, rc, lview, module, tmp_path):
+        absent = module("def f(x):\n    return x + 1\n")
+        failed = lview.map_async(absent.f, range(4)).get(return_exceptions=True)
+        assert all(isinstance(one, ModuleNotFoundError) for one in failed)
+
+        def find(path):
+            import importlib
+            import sys
+
+            sys.path.append(path)
+            importlib.invalidate_caches()
+
+        rc[:].apply_sync(find, str(tmp_path))
+        assert lview.map_sync(absent.f, range(4)) == [1, 2, 3, 4]
+
+        def lose(path):
+            import sys
+
+            sys.path.remove(path)
+
+        rc[:].apply_sync(lose, str(tmp_path))
+
+    def test_without_an_end_to_their_recursion_fail_as_such(self, lview):
+        def forever(n):
+            return forever(n + 1)
+
+        with pytest.raises(RecursionError) as caught:
+            lview.apply_sync(forever, 0)
+        assert isinstance(caught.value, oarlock.RemoteError)
+
+
+class TestExits:
+    @pytest.mark.parametrize("chunksize", [1, 3])
+    @pytest.mark.parametrize("name", ["SystemExit", "KeyboardInterrupt", "GeneratorExit"])
+    def test_in_a_task_are_errors_here_and_end_no_process(self, lview, name, chunksize):
+        def leave(x, name):
+            import builtins
+
+            if x == 1:
+                raise getattr(builtins, name)(x)
+            return x
+
+        result = lview.map_async(leave, range(3), [name] * 3, chunksize=chunksize)
+        values = result.get(return_exceptions=True)
+        assert [values[0], values[2]] == [0, 2]
+        assert type(values[1]) is oarlock.RemoteError
+        assert values[1].ename == name
+
+    def test_sys_exit_is_told_to_the_caller(self, lview):
+        with pytest.raises(oarlock.RemoteError) as caught:
+            lview.apply_sync(sys.exit, 3)
+        assert (caught.value.ename, caught.value.evalue) == ("SystemExit", "3")
+
+    def test_stop_iteration_ends_no_loop_here(self, lview):
+        def stop(x):
+            if x == 1:
+                raise StopIteration
+            return x
+
+        seen = []
+        with pytest.raises(oarlock.RemoteError) as caught:
+            seen.extend(lview.map_async(stop, range(3)))
+        assert caught.value.ename == "StopIteration"
+
+
+def test_one_result_raises_the_same_exception_each_time(lview):
+    result = lview.apply_async(divide, 1, 0)
+    raised = []
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError) as caught:
+            result.get()
+        raised.append(caught.value)
+    assert raised[0] is raised[1]
+    # Raised twice, it does not carry the frames of the first time along.
+    assert len(traceback.extract_tb(raised[1].__traceback__)) <= 3
+
+
+def test_every_error_of_a_task_is_an_oarlock_error(lview):
+    results = [
+        lview.apply_async(divide, 1, 0),
+        lview.apply_async(sys.exit, 1),
+        lview.apply_async(threading.Lock),
+    ]
+    for result in results:
+        assert isinstance(result.exception(20), error.OarlockError)

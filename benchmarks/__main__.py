@@ -20,25 +20,34 @@ _QUICK_SYSTEMS = ("oarlock", "oarlock-alone", "pool", "executor")
 
 
 def main() -> int:
-    """Measure, print the tables; 1 if a measurement failed."""
+    """Measure and print the tables; 1 if a measurement failed, 130 if it was interrupted."""
     words = _parse()
     procfs.adopt_orphans()
     found = _prepare(words)
     for name, reason in found.skipped.items():
         _say(f"{name} is left out: {reason}")
-    for turn in range(1, words.repeat + 1):
-        if words.floors:
-            _say(f"round {turn}: floors")
-            runner.measure(["--floors"], found.floors, words.limit)
-        for case in found.cases:
-            for name in found.versions:
-                outcomes = found.outcomes.setdefault((name, case), runner.Outcomes())
-                if not outcomes.late:
-                    _measure(name, case, words, outcomes, turn)
+    status = 0
+    try:
+        for turn in range(1, words.repeat + 1):
+            _round(turn, words, found)
+    except KeyboardInterrupt:
+        _say("interrupted; this is what was measured until now")
+        status = 130
     print(found.markdown(), end="")
     if words.json is not None:
         words.json.write_text(json.dumps(found.raw(), indent=1) + "\n")
-    return int(any(outcomes.failures for outcomes in found.outcomes.values()))
+    return status or int(any(outcomes.failures for outcomes in found.outcomes.values()))
+
+
+def _round(turn: int, words: argparse.Namespace, found: report.Report) -> None:
+    if words.floors:
+        _say(f"round {turn}: floors")
+        runner.measure(["--floors"], found.floors, words.limit)
+    for case in found.cases:
+        for name in found.versions:
+            outcomes = found.outcomes.setdefault((name, case), runner.Outcomes())
+            if not outcomes.late:
+                _measure(name, case, words, outcomes, turn)
 
 
 def _measure(

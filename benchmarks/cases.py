@@ -104,7 +104,7 @@ def _fine_map(system: System, size: Size) -> Values:
 
 
 def _bulk_map(system: System, size: Size) -> Values:
-    count = size.paced(1_000_000, 500_000)
+    count = size.fixed(1_000_000, 500_000)
     system.map_bulk(tasks.same, range(100))
     return {"rate": _map_rate(system.map_bulk, tasks.same, range(count))}
 

@@ -133,8 +133,11 @@ class Report:
 
     def _notes(self) -> str:
         lines = [f"- {name} was left out: {reason}" for name, reason in self.skipped.items()]
+        where: dict[tuple[str, str], list[str]] = {}
         for (name, case), outcomes in [*self.outcomes.items(), (("the", "floors"), self.floors)]:
-            lines += [f"- {name} {case}: {reason}" for reason in dict.fromkeys(outcomes.failures)]
+            for reason in dict.fromkeys(outcomes.failures):
+                where.setdefault((name, reason), []).append(case)
+        lines += [f"- {name} {', '.join(at)}: {reason}" for (name, reason), at in where.items()]
         return "\n".join(["Notes:", *lines]) if lines else ""
 
     def _metrics(self) -> Iterable[tuple[str, Metric]]:

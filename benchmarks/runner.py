@@ -49,6 +49,7 @@ def measure(words: Iterable[str], outcomes: Outcomes, limit: float) -> None:
     with tempfile.TemporaryDirectory(prefix="ob-", ignore_cleanup_errors=True) as place:
         out, log = Path(place, "out.json"), Path(place, "log")
         with log.open("wb") as sink:
+            # In a session of its own: some launchers signal their whole process group at the end.
             process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.child", "--out", str(out), *words],
                 cwd=_ROOT,
@@ -56,6 +57,7 @@ def measure(words: Iterable[str], outcomes: Outcomes, limit: float) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
+                start_new_session=True,
             )
         in_time = False
         try:
@@ -80,10 +82,14 @@ def measure(words: Iterable[str], outcomes: Outcomes, limit: float) -> None:
 
 
 def _environment(place: str) -> dict[str, str]:
-    """This process's own, with all places for files moved to `place` and the tasks importable."""
+    """This process's own, with all places for files moved to `place` and the tasks importable.
+
+    Programs of the virtual environment are found as if it were activated.
+    """
     path = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONPATH": os.pathsep.join(path),
         "TMPDIR": place,
         "XDG_RUNTIME_DIR": place,

@@ -7,11 +7,13 @@
 //! - [`controller`]: who runs what, where, and what became of it: a pure reactor and its shell.
 //! - [`engine`]: runs one task at a time and reports.
 //! - [`client`]: what is pending and who waits for it.
+//! - [`clock`]: the clock on the wall, for stamps.
 //! - `bindings`: the only room that knows Python.
 
 #[cfg(feature = "python")]
 mod bindings;
 pub mod client;
+pub mod clock;
 pub mod controller;
 pub mod engine;
 pub mod transport;

@@ -42,11 +42,7 @@ class Dask(System):
         return list(self.client.gather(self.client.map(f, items, pure=False)))
 
     def map_bulk(self, f: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
-        try:
-            from dask import bag
-        except ImportError as missing:
-            raise Unsupported(str(missing)) from missing
-        return list(bag.from_sequence(items).map(f).compute(scheduler=self.client))
+        raise Unsupported("a task is made of each item, however many there are")
 
     def iterate(self, f: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
         for future in self.client.map(f, items, pure=False):

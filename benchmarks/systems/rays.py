@@ -23,6 +23,7 @@ class Ray(System):
 
         self.ray = ray
         self._remotes: dict[Any, Any] = {}
+        self._pool: Any = None
         ray.init(
             num_cpus=WORKERS,
             include_dashboard=False,
@@ -52,10 +53,11 @@ class Ray(System):
         return list(self.ray.get([remote.remote(item) for item in items]))
 
     def map_bulk(self, f: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
-        from ray.util.multiprocessing import Pool
+        if self._pool is None:
+            from ray.util.multiprocessing import Pool
 
-        with Pool(WORKERS) as pool:
-            return list(pool.map(f, items))
+            self._pool = Pool(WORKERS)
+        return list(self._pool.map(f, items))
 
     def iterate(self, f: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
         remote = self._remote(f)

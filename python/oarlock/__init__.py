@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 
+    from oarlock._decorated import ParallelFunction, RemoteFunction, parallel, remote
     from oarlock._oarlock import __version__
     from oarlock.client import Client
     from oarlock.cluster import Cluster
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from oarlock.mapresult import AsyncMapResult
     from oarlock.metadata import Metadata
     from oarlock.reference import Reference
-    from oarlock._decorated import ParallelFunction, RemoteFunction, parallel, remote
     from oarlock.result import AsyncResult
     from oarlock.result import AsyncResult as AsyncHubResult
     from oarlock.util import interactive

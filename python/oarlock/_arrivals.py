@@ -31,7 +31,7 @@ def wait_for_engines(
     def wait() -> None:
         try:
             _wait(client, wanted, seconds, bool(interactive))
-        except BaseException as failure:  # noqa: BLE001 - a thread's failure belongs to the future
+        except BaseException as failure:
             _settle(future, failure)
         else:
             _settle(future, None)

@@ -335,7 +335,7 @@ class Control:
         future: Future[None] = Future()
         try:
             action()
-        except Exception as failure:  # noqa: BLE001 - it belongs to the future
+        except Exception as failure:
             future.set_exception(failure)
         else:
             future.set_result(None)

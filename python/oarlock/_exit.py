@@ -7,11 +7,12 @@ when on only the main thread comes back from a wait, and then clients and cluste
 
 import atexit
 import contextlib
+import threading
 import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from oarlock import _oarlock
+from oarlock import _oarlock, error
 
 if TYPE_CHECKING:
     from oarlock.client import Client
@@ -31,6 +32,18 @@ def prepare(clients: "Iterable[Client]") -> None:
 
 def _leave(clients: "Iterable[Client]") -> None:
     _oarlock.exiting()
+    _silence()
     for client in list(clients):
         with contextlib.suppress(Exception):
             client.close(0)
+
+
+def _silence() -> None:
+    """Have no thread tell that its client was closed: that is how daemons end, not their fault."""
+    tell = threading.excepthook
+
+    def tell_others(args: "threading.ExceptHookArgs") -> None:
+        if not issubclass(args.exc_type, error.ClosedClient):
+            tell(args)
+
+    threading.excepthook = tell_others

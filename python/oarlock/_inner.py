@@ -14,42 +14,51 @@ one that came last.
 import builtins
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-__all__ = ["Names", "forget_all", "gather", "prefer", "settle", "show"]
+__all__ = ["Names", "gather", "prefer", "settle", "show"]
 
 Names = Mapping[str, Any]
+Holder = weakref.ref[FunctionType]
 
 _KEY: Final = "__builtins__"
-# A module, since that is what `__builtins__` is in every other ``__main__``.
+_builtins_of: Final[Callable[[FunctionType], dict[str, Any]]] = attrgetter(_KEY)
+
+# A module, since that is what the key holds in every other ``__main__``.
 _extended: Final = ModuleType("builtins")
 _shown: Final = vars(_extended)
+_shown.update(vars(builtins))
 
-# Who has captured each shown name, last come last. Weak: what is shown may refer to its holder.
-_holders: Final[dict[str, list[weakref.ref[FunctionType]]]] = {}
-_brought: Final[weakref.WeakKeyDictionary[FunctionType, Names]] = weakref.WeakKeyDictionary()
+# Who captured each name that is shown, last come last. Weak, since a name may mean its holder.
+_holders: Final[dict[str, list[Holder]]] = {}
 _gathered: list[Names] | None = None
 
 
 def settle(space: dict[str, Any]) -> None:
-    """Give `space`, the user namespace, the right ``__builtins__``."""
+    """Give `space`, the user namespace, the builtins it needs now."""
     space[_KEY] = _extended if _holders else builtins
 
 
 def show(function: FunctionType, names: Names) -> None:
     """Let functions made inside `function` see `names`, which it captured, while it lives."""
-    if not _holders:
-        _shown.update(vars(builtins))
     if _gathered is not None:
         _gathered.append(names)
-    _brought[function] = names
-    # The callback gets the reference, by which it finds itself among the holders.
-    holder = weakref.ref(function, _dropper(tuple(names)))
-    for name in names:
+    space = function.__globals__
+
+    def drop(holder: Holder) -> None:
+        for name in names_only:
+            _drop(holder, name)
+        if not _holders and space.get(_KEY) is _extended:
+            settle(space)
+
+    names_only = tuple(names)
+    holder = weakref.ref(function, drop)
+    for name in names_only:
         _holders.setdefault(name, []).append(holder)
     _shown.update(names)
-    settle(function.__globals__)
+    settle(space)
 
 
 def prefer(brought: Iterable[Names]) -> None:
@@ -59,41 +68,27 @@ def prefer(brought: Iterable[Names]) -> None:
 
 
 def gather(make: Callable[[], Any]) -> tuple[Any, list[Names]]:
-    """What `make()` returns, and the names shown meanwhile."""
+    """What `make()` returns, and the names that were shown meanwhile."""
     global _gathered
-    _gathered = names = []
+    names: list[Names] = []
+    _gathered = names
     try:
         return make(), names
     finally:
         _gathered = None
 
 
-def forget_all() -> None:
-    """Show nothing but the builtins."""
-    _holders.clear()
-    _brought.clear()
-    _shown.clear()
-
-
-def _dropper(names: tuple[str, ...]) -> Callable[[weakref.ref[FunctionType]], None]:
-    def drop(holder: weakref.ref[FunctionType]) -> None:
-        for name in names:
-            holders = _holders.get(name, [])
-            if holder in holders:
-                holders.remove(holder)
-                _restore(name, holders)
-
-    return drop
-
-
-def _restore(name: str, holders: list[weakref.ref[FunctionType]]) -> None:
-    """Show what is left under `name` after one of its holders is gone."""
+def _drop(gone: Holder, name: str) -> None:
+    """Show what is left under `name` without the holder that is gone."""
+    holders = _holders[name]
+    holders.remove(gone)
     for holder in reversed(holders):
         function = holder()
         if function is not None:
-            _shown[name] = _brought[function][name]
+            _shown[name] = _builtins_of(function)[name]
             return
-    _holders.pop(name, None)
+    if not holders:
+        del _holders[name]
     if name in vars(builtins):
         _shown[name] = vars(builtins)[name]
     else:

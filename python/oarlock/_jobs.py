@@ -34,10 +34,15 @@ def msg_ids(client: "Client", jobs: Any) -> list[str]:
         IndexError: For an index beyond the history.
         ValueError: For a str that is no msg_id.
     """
-    return [msg_id for job in _several(jobs) for msg_id in _ids_of(client, job)]
+    return [msg_id for job in several(jobs) for msg_id in _ids_of(client, job)]
 
 
-def _several(jobs: Any) -> Iterable[Any]:
+def several(jobs: Any) -> Iterable[Any]:
+    """`jobs` as an iterable, also when it is one.
+
+    Raises:
+        TypeError: When it is neither a job nor an iterable that may hold jobs.
+    """
     if is_one(jobs):
         return (jobs,)
     if not isinstance(jobs, Iterable) or isinstance(jobs, bytes | dict):
@@ -94,7 +99,7 @@ def wait(client: "Client", jobs: Any, timeout: float | None) -> bool:
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     ids: list[str] = []
-    for job in _several(jobs):
+    for job in several(jobs):
         if is_future(job) and not isinstance(getattr(job, "msg_ids", None), list):
             if not _wait_future(job, _left(deadline)):
                 return False

@@ -89,7 +89,9 @@ class Tasks:
     def output_version(self) -> int:
         """Grows whenever output of any task arrives."""
     # --- stamps: aware datetimes in UTC, None when not yet
-    def stamps(self, index: int) -> tuple[datetime | None, datetime | None, datetime | None, datetime | None]:
+    def stamps(
+        self, index: int
+    ) -> tuple[datetime | None, datetime | None, datetime | None, datetime | None]:
         """submitted, started, completed, received."""
     def engine_session(self, index: int) -> str | None:
         """32 hex digits naming the engine's process."""
@@ -127,7 +129,9 @@ class Client:
     def wait_engines_change(self, version: int, timeout: float | None = None) -> bool:
         """Until engines_version() differs from `version`."""
     def wait_engines_async(self, n: int, timeout: float | None = None) -> Awaitable[bool]: ...
-    def spawn(self, argv: list[str], count: int, env: dict[str, str], log_directory: str) -> list[int]:
+    def spawn(
+        self, argv: list[str], count: int, env: dict[str, str], log_directory: str
+    ) -> list[int]:
         """Embedded only: start `count` engine processes and watch them; their pids."""
     def spawned_failures(self) -> list[str]:
         """Why spawned processes ended before they joined (cause and last output), if any did."""
@@ -148,11 +152,19 @@ class Client:
         `items`: items in each task. `failed`: outcomes of tasks that could not be made, by
         index: they end at once with ERROR and this pickle, and nothing of them is sent."""
     def submit_direct(
-        self, func: bytes, kind: int, engines: Sequence[int], parts: Sequence[BytesLike],
+        self,
+        func: bytes,
+        kind: int,
+        engines: Sequence[int],
+        parts: Sequence[BytesLike],
     ) -> Tasks:
         """The same parts on each of these engines, one task each."""
     def submit_each(
-        self, func: bytes, kind: int, engines: Sequence[int], tasks: Sequence[bytes | Sequence[BytesLike]],
+        self,
+        func: bytes,
+        kind: int,
+        engines: Sequence[int],
+        tasks: Sequence[bytes | Sequence[BytesLike]],
         items: Sequence[int] | None = None,
         failed: dict[int, bytes] | None = None,
     ) -> Tasks:
@@ -216,6 +228,8 @@ def serve(
 def run_code(code: Any, namespace: dict[str, Any]) -> Any:
     """Run a code object in `namespace` without leaving `__builtins__` in it."""
 
-def make_function(code: Any, namespace: dict[str, Any], builtins: dict[str, Any], name: str, closure: Any) -> Any:
+def make_function(
+    code: Any, namespace: dict[str, Any], builtins: dict[str, Any], name: str, closure: Any
+) -> Any:
     """A function whose globals are `namespace` and whose builtins are `builtins`; atomic under
     the GIL, and `namespace` is left without a `__builtins__` key of ours."""

@@ -216,8 +216,7 @@ def _item(value: Any, engine: int | None) -> Any:
         return value
     description = dict(value.description)
     info = dict(description.get("engine_info") or {})
-    if info.get("engine_id") is None:
-        info["engine_id"] = engine
+    info.setdefault("engine_id", engine)
     description["engine_info"] = info
     return Failed(error.make_remote(description))
 

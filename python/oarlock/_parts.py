@@ -32,11 +32,12 @@ def split(result: "AsyncResult") -> tuple["AsyncResult", ...]:
     return tuple(pieces)
 
 
-def join(results: Sequence["AsyncResult"]) -> "AsyncResult":
+def join(results: Sequence["AsyncResult"], *, listed: bool = False) -> "AsyncResult":
     """Make one result of `results`, which keep what they have.
 
     Args:
         results: of one client.
+        listed: give a list also of one result whose value is bare.
 
     Returns:
         A map if all are maps or pieces of maps of one kind, otherwise a list with one element for
@@ -51,7 +52,7 @@ def join(results: Sequence["AsyncResult"]) -> "AsyncResult":
     if not results:
         raise ValueError("join needs at least one result")
     first = results[0]
-    if len(results) == 1:
+    if len(results) == 1 and not (listed and first._single_result):
         return first
     if any(result._client._core is not first._client._core for result in results):
         raise ValueError(

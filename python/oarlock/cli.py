@@ -107,9 +107,8 @@ def _status(options: argparse.Namespace) -> int:
 
 def _describe(record: registry.ClusterRecord, *, foreground: bool = True) -> None:
     """Say once where a cluster is, how to use it and how to end it."""
-    named = record.cluster_id != "default"
-    connect = f"oarlock.Client(cluster_id={record.cluster_id!r})" if named else "oarlock.Client()"
-    end = f"oarlock stop {record.cluster_id}" if named else "oarlock stop"
+    connect = registry.how_to_connect(record.cluster_id)
+    end = registry.how_to_stop(record.cluster_id)
     engines = "1 engine" if record.engines == 1 else f"{record.engines} engines"
     print(
         f"cluster {record.cluster_id!r} runs with {engines} (process {record.pid})\n"

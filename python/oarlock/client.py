@@ -17,6 +17,7 @@ from oarlock import _forks, _jobs, _oarlock, error
 from oarlock._books import KnownMetadata, KnownResults, MsgIds
 from oarlock._cache import Link, link_of
 from oarlock._control import Control
+from oarlock._parts import join
 from oarlock._waiting import Waiting
 from oarlock.result import AsyncResult
 from oarlock.views.balanced import LoadBalancedView
@@ -221,9 +222,7 @@ class Client(Control, Waiting):
         """
         self._check()
         jobs = -1 if indices_or_msg_ids is None else indices_or_msg_ids
-        result = self._result_of(
-            jobs if _jobs.is_one(jobs) or not hasattr(jobs, "__iter__") else list(jobs)
-        )
+        result = self._result_of(jobs if _jobs.is_one(jobs) else list(_jobs.several(jobs)))
         if self.block if block is None else block:
             result.wait()
         return result
@@ -233,7 +232,7 @@ class Client(Control, Waiting):
         if isinstance(jobs, AsyncResult):
             return jobs
         if isinstance(jobs, list) and jobs and all(isinstance(job, AsyncResult) for job in jobs):
-            return AsyncResult.join(*jobs)
+            return join(jobs, listed=True)
         tasks = _jobs.lookup(self, _jobs.msg_ids(self, jobs))
         return AsyncResult(
             self,
@@ -319,9 +318,12 @@ def _place(given: Any, cluster_id: str) -> str:
     path = os.fspath(given)
     if "://" in path:
         raise ValueError(f"connection_info is the directory of a cluster, not a URL like {path!r}")
-    if not os.path.exists(path):
+    directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
+    # A running controller's directory holds this file, which only its user may read.
+    if not os.path.exists(path) or not os.path.exists(os.path.join(directory, "connection")):
+        found = "no controller's files there" if os.path.exists(path) else "no such directory"
         raise FileNotFoundError(
-            f"no cluster runs in {path!r}: there is no such directory\n\n"
+            f"no cluster runs in {path!r}: there is {found}\n\n"
             "hint: start one with `oarlock start -n 4`"
         )
-    return path if os.path.isdir(path) else os.path.dirname(path) or "."
+    return directory

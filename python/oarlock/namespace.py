@@ -3,16 +3,17 @@
 `push`, `pull`, `execute` and `clear` are ordinary functions: a view applies them like any other,
 by reference. In a process that is no engine there is no namespace, and they raise RuntimeError.
 
-Invariant: between tasks the namespace holds no ``__builtins__`` key, since a nested function
-takes the builtins of the frame that makes it only when its globals name none. So all code runs
-through `_oarlock.run_code`.
+The namespace holds the ``__builtins__`` that `oarlock._inner` puts there.
 """
 
 import ast
+import builtins
 import keyword
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+
+from oarlock import _inner
 
 __all__ = ["clear", "current", "evaluate", "execute", "pull", "push", "user"]
 
@@ -32,6 +33,8 @@ def install(namespace: dict[str, Any] | None) -> None:
     global _user, _initial
     _user = namespace
     _initial = dict(namespace or {})
+    if namespace is not None:
+        _inner.settle(namespace)
 
 
 def current() -> dict[str, Any] | None:
@@ -63,6 +66,11 @@ def evaluate(expression: str) -> Any:
     namespace = user()
     if expression in namespace:
         return namespace[expression]
+    if expression.isidentifier() and not keyword.iskeyword(expression):
+        # What functions captured is theirs: a plain name means what a user put here.
+        if expression in vars(builtins):
+            return vars(builtins)[expression]
+        raise NameError(f"name {expression!r} is not defined", name=expression)
     code = compile(expression, f"<expression {expression!r}>", "eval", dont_inherit=True)
     return _run(code, namespace)
 
@@ -109,6 +117,7 @@ def clear() -> None:
     namespace = user()
     namespace.clear()
     namespace.update(_initial)
+    _inner.settle(namespace)
 
 
 def _assign(target: str, value: Any, namespace: dict[str, Any]) -> None:

@@ -14,7 +14,8 @@ use super::fork::Born;
 use super::tasks::{PyTasks, failed, msg_id, parse_msg_id};
 use super::{buffers, errors, wait};
 use crate::client::remote::Remote;
-use crate::client::{Core, Submission, wall_clock};
+use crate::client::{Core, Submission};
+use crate::clock::wall_clock;
 use crate::controller::{Embedded, Recipe};
 use crate::wire::{EngineId, FuncId, Kind, Reply, Request, SessionId, Target};
 

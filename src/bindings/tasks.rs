@@ -11,7 +11,8 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use super::fork::Born;
 use super::{buffers, wait};
 use crate::client::batch::State;
-use crate::client::{Core, Tasks, Until, wall_clock};
+use crate::client::{Core, Tasks, Until};
+use crate::clock::wall_clock;
 use crate::wire::{Loss, SessionId, Stamp};
 
 /// Tasks of one submission, or of several joined: their states, stamps and results.

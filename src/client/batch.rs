@@ -55,6 +55,8 @@ pub struct Record {
     pub state: State,
     /// Where it runs or ran.
     pub engine: Option<EngineId>,
+    /// Whether the user wants it forgotten though somebody still holds it.
+    pub purged: bool,
     /// Items of a running chunk that are done.
     pub progress: u32,
     /// Its place among the finished tasks of the batch.
@@ -72,6 +74,7 @@ pub struct Record {
 const BLANK: Record = Record {
     state: State::Pending,
     engine: None,
+    purged: false,
     progress: 0,
     rank: 0,
     started: 0,
@@ -234,6 +237,14 @@ impl Batch {
             let ended =
                 Ended { state, engine: None, started: 0, completed: 0, received: now, parts };
             self.end(index, ended);
+        }
+    }
+
+    /// Enters where each task is bound for.
+    pub(crate) fn place(&self, engines: &[EngineId]) {
+        let mut changing = self.changing.lock();
+        for (record, engine) in changing.records.iter_mut().zip(engines) {
+            record.engine = Some(*engine);
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -61,6 +61,8 @@ pub struct Core {
     /// Names this session.
     pub session: SessionId,
     uplink: Box<dyn Uplink>,
+    /// Held from taking numbers to sending them: the controller wants them to grow.
+    sending: Mutex<()>,
     table: Mutex<Table>,
     idle: Condvar,
     room: Condvar,
@@ -90,6 +92,7 @@ impl Core {
         Self {
             session,
             uplink,
+            sending: Mutex::default(),
             table: Mutex::default(),
             idle: Condvar::new(),
             room: Condvar::new(),
@@ -146,7 +149,7 @@ impl Core {
         foreign: Option<Box<[(SessionId, u64)]>>,
     ) -> Arc<Batch> {
         let mut table = self.table.lock();
-        let first = table.reserve(len as u64);
+        let first = table.reserve(len as u64, foreign.is_some());
         let mut batch = Batch::new(first, len, now, items, bytes);
         batch.foreign = foreign;
         let batch = Arc::new(batch);
@@ -174,6 +177,7 @@ impl Core {
     pub fn submit(&self, what: Submission, target: Target, now: Stamp) -> Tasks {
         let Submission { func, kind, mut tasks, items, failed } = what;
         let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
+        let sending = self.sending.lock();
         let batch = self.enter(tasks.len(), items, bytes, now, None);
         let handle = Tasks::of(self.session, batch.clone());
         let mut start = 0;
@@ -202,6 +206,7 @@ impl Core {
             }
             start = if failed.contains_key(&end) { end + 1 } else { end };
         }
+        drop(sending);
         self.fail(&batch, failed, now);
         self.after_submit(&batch, now);
         handle
@@ -217,13 +222,16 @@ impl Core {
         now: Stamp,
     ) -> Tasks {
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
+        let sending = self.sending.lock();
         let batch = self.enter(engines.len(), None, bytes, now, None);
         let handle = Tasks::of(self.session, batch.clone());
+        batch.place(&engines);
         if !engines.is_empty() {
             let count = engines.len();
             let head = FromClient::Direct { first: batch.first, func, kind, engines };
             self.send(&batch, 0..count, Message { head, parts }, now);
         }
+        drop(sending);
         self.after_submit(&batch, now);
         handle
     }
@@ -232,8 +240,10 @@ impl Core {
     pub fn submit_each(&self, what: Submission, engines: &[EngineId], now: Stamp) -> Tasks {
         let Submission { func, kind, tasks, items, failed } = what;
         let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
+        let sending = self.sending.lock();
         let batch = self.enter(tasks.len(), items, bytes, now, None);
         let handle = Tasks::of(self.session, batch.clone());
+        batch.place(engines);
         for (index, (parts, engine)) in tasks.into_iter().zip(engines).enumerate() {
             if !failed.contains_key(&index) {
                 let first = batch.first + index as u64;
@@ -241,6 +251,7 @@ impl Core {
                 self.send(&batch, index..index + 1, Message { head, parts }, now);
             }
         }
+        drop(sending);
         self.fail(&batch, failed, now);
         self.after_submit(&batch, now);
         handle
@@ -287,6 +298,7 @@ impl Core {
     /// Asks for the outcomes of tasks of any session.
     pub fn watch(&self, ids: Vec<(SessionId, u64)>, now: Stamp) -> Tasks {
         let foreign = Some(ids.clone().into_boxed_slice());
+        let sending = self.sending.lock();
         let batch = self.enter(ids.len(), None, 0, now, foreign);
         let handle = Tasks::of(self.session, batch.clone());
         for (piece, ids) in ids.chunks(IDS).enumerate() {
@@ -295,6 +307,7 @@ impl Core {
             let head = FromClient::Watch { first, tasks: ids.to_vec() };
             self.send(&batch, start..start + ids.len(), Message::bare(head), now);
         }
+        drop(sending);
         self.after_submit(&batch, now);
         handle
     }
@@ -489,7 +502,8 @@ impl Core {
     /// All tasks whose records are still held.
     pub fn all_known(&self) -> Vec<Tasks> {
         let batches = self.table.lock().all_known();
-        batches.into_iter().map(|batch| Tasks::of(self.session, batch)).collect()
+        let own = batches.into_iter().filter(|batch| batch.foreign.is_none());
+        own.map(|batch| Tasks::of(self.session, batch).not_purged()).collect()
     }
 
     /// Numbers of the tasks without an outcome.
@@ -515,24 +529,17 @@ impl Core {
         true
     }
 
-    /// Forgets the outcomes of these finished tasks, or of all of them.
+    /// Forgets these finished tasks, or all of them; who holds one keeps it.
     pub fn purge(&self, numbers: Option<&[u64]>) {
         if let Some(numbers) = numbers {
             for number in numbers {
                 if let Some(tasks) = self.known(*number) {
-                    tasks.release();
+                    tasks.record_mut(0, |record| record.purged = record.state != State::Pending);
                 }
             }
             return;
         }
-        let batches = self.table.lock().all_known();
-        for batch in &batches {
-            Tasks::of(self.session, batch.clone()).release();
-        }
-        let mut table = self.table.lock();
-        for batch in &batches {
-            table.forget(batch.first);
-        }
+        self.table.lock().forget_finished();
     }
 
     // --- callbacks
@@ -554,10 +561,4 @@ impl Core {
         }
         Some(tokens)
     }
-}
-
-/// Wall clock, in nanoseconds since 1970 (UTC).
-pub fn wall_clock() -> Stamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.unwrap_or(Duration::ZERO).as_nanos() as Stamp
 }

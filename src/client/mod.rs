@@ -14,5 +14,5 @@ pub mod tasks;
 mod testing;
 
 pub use self::batch::State;
-pub use self::core::{Core, Submission, Uplink, wall_clock};
+pub use self::core::{Core, Submission, Uplink};
 pub use self::tasks::{Tasks, Until, Wait};

@@ -8,7 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::core::{Core, Uplink, wall_clock};
+use super::core::{Core, Uplink};
+use crate::clock::wall_clock;
 use crate::transport::{self, Event, Outbox, PushError, Sink, place};
 use crate::wire::{FromClient, Hello, Message, Role, ToClient, limits};
 

@@ -4,22 +4,36 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use super::batch::Batch;
+use crate::wire::message::WATCHED;
 
 /// Batches by the number of their first task. Pending ones are held; finished ones are known as
 /// long as somebody else holds them.
-#[derive(Default)]
 pub(crate) struct Table {
     next: u64,
+    next_watched: u64,
     pending: BTreeMap<u64, Arc<Batch>>,
     known: BTreeMap<u64, Weak<Batch>>,
     sweep_at: usize,
 }
 
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            next: 0,
+            next_watched: WATCHED,
+            pending: BTreeMap::new(),
+            known: BTreeMap::new(),
+            sweep_at: 0,
+        }
+    }
+}
+
 impl Table {
-    /// Takes the next `count` numbers; says the first.
-    pub(crate) fn reserve(&mut self, count: u64) -> u64 {
-        let first = self.next;
-        self.next += count;
+    /// Takes the next `count` numbers for own tasks, or for watched ones; says the first.
+    pub(crate) fn reserve(&mut self, count: u64, watched: bool) -> u64 {
+        let next = if watched { &mut self.next_watched } else { &mut self.next };
+        let first = *next;
+        *next += count;
         first
     }
 
@@ -50,8 +64,8 @@ impl Table {
         let (first, batch) = self.known.range(..=seq).next_back()?;
         let batch = batch.upgrade()?;
         let index = u32::try_from(seq - first).ok()?;
-        let here = (index as usize) < batch.lock().records.len();
-        here.then_some((batch, index))
+        let record = batch.lock().records.get(index as usize).map(|record| record.purged);
+        (record == Some(false)).then_some((batch, index))
     }
 
     pub(crate) fn all_known(&self) -> Vec<Arc<Batch>> {
@@ -71,10 +85,8 @@ impl Table {
         self.pending.remove(&first);
     }
 
-    /// Forgets that this batch was ever known.
-    pub(crate) fn forget(&mut self, first: u64) {
-        if !self.pending.contains_key(&first) {
-            self.known.remove(&first);
-        }
+    /// Forgets all batches that have no pending task.
+    pub(crate) fn forget_finished(&mut self) {
+        self.known.retain(|first, _| self.pending.contains_key(first));
     }
 }

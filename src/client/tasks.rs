@@ -147,6 +147,19 @@ impl Tasks {
         picked
     }
 
+    /// Those of them that the user did not want forgotten.
+    pub(crate) fn not_purged(&self) -> Self {
+        let mut kept = Vec::new();
+        let mut index = 0;
+        self.for_each(|record| {
+            if !record.purged {
+                kept.push(index);
+            }
+            index += 1;
+        });
+        if kept.len() == self.len { self.clone() } else { self.pick(kept) }
+    }
+
     /// All of these sets, one after the other; `None` for no set.
     pub fn join<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut sets = sets.into_iter();

@@ -219,6 +219,61 @@ fn a_pending_task_is_known_though_nobody_holds_it() {
 }
 
 #[test]
+fn a_purged_task_is_forgotten_but_who_holds_it_keeps_it() {
+    let (core, _) = core();
+    let tasks = submit(&core, 3);
+    core.receive(result(0, Status::Ok, 1, 2), 3);
+    core.purge(Some(&[0, 1]));
+    assert!(core.known(0).is_none());
+    assert!(core.known(1).is_some(), "it is still pending");
+    assert!(tasks.record(0, |record| record.parts.is_some()));
+    let known: Vec<_> =
+        core.all_known().iter().flat_map(|tasks| tasks.ids().collect::<Vec<_>>()).collect();
+    assert_eq!(known, [(SESSION, 1), (SESSION, 2)]);
+    core.receive(result(1, Status::Ok, 1, 2), 3);
+    core.receive(result(2, Status::Ok, 1, 2), 3);
+    core.purge(None);
+    assert!(core.all_known().is_empty());
+}
+
+#[test]
+fn watching_takes_no_numbers_from_submissions() {
+    let (core, memory) = core();
+    submit(&core, 1);
+    core.watch(vec![(SessionId([9; 16]), 3)], 1);
+    let own = submit(&core, 1);
+    assert_eq!(own.ids().collect::<Vec<_>>(), [(SESSION, 1)]);
+    assert_eq!(core.submitted(), 2);
+    let said = memory.said.lock();
+    assert!(matches!(said[1].head, FromClient::Watch { first, .. } if first >= 1 << 63));
+}
+
+#[test]
+fn a_direct_task_is_known_to_be_bound_for_its_engine() {
+    let (core, _) = core();
+    let engines = vec![EngineId(4), EngineId(6)];
+    let tasks = core.submit_direct(FUNC, Kind::Apply, engines, part("x"), 100);
+    assert_eq!(tasks.record(1, |record| record.engine), Some(EngineId(6)));
+}
+
+#[test]
+fn numbers_arrive_in_order_however_many_threads_submit() {
+    let (core, memory) = core();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..500).for_each(|_| drop(submit(&core, 2))));
+        }
+    });
+    let mut next = 0;
+    for message in memory.said.lock().iter() {
+        let FromClient::Submit { first, .. } = message.head else { panic!() };
+        assert_eq!(first, next);
+        next += 2;
+    }
+    assert_eq!(next, 4000);
+}
+
+#[test]
 fn tasks_that_could_not_be_made_fail_alone_and_are_not_sent() {
     let (core, memory) = core();
     let failed = HashMap::from([(1, part("why"))]);
@@ -324,7 +379,7 @@ fn a_watched_task_keeps_the_id_of_its_owner() {
     let tasks = core.watch(vec![(other, 41)], 100);
     assert_eq!(tasks.ids().collect::<Vec<_>>(), [(other, 41)]);
     assert!(core.outstanding().is_empty(), "another's task is not ours");
-    let mut message = result(0, Status::Ok, 1, 2);
+    let mut message = result(1 << 63, Status::Ok, 1, 2);
     if let ToClient::Result { submitted, .. } = &mut message.head {
         *submitted = Some(55);
     }

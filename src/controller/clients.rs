@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use crate::wire::message::WATCHED;
 use crate::wire::{ClientId, SessionId};
 
 use super::hash::{Map, Set};
@@ -14,6 +15,8 @@ pub(crate) struct Client {
     /// The lowest number it may use next. Numbers only grow, so that whatever arrives twice is
     /// noticed without remembering what has finished.
     pub(crate) next: u64,
+    /// The same for the numbers under which it watches.
+    pub(crate) next_watched: u64,
     /// Functions it put.
     pub(crate) funcs: Set<u32>,
     /// Its tasks that are unfinished or whose outcomes are kept.
@@ -34,7 +37,14 @@ impl Clients {
         if self.map.contains_key(&id) {
             return false;
         }
-        let client = Client { session, alive: true, next: 0, funcs: Set::default(), known: 0 };
+        let client = Client {
+            session,
+            alive: true,
+            next: 0,
+            next_watched: WATCHED,
+            funcs: Set::default(),
+            known: 0,
+        };
         self.map.insert(id, client);
         self.sessions.entry(session).or_default().push(id);
         true

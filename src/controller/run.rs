@@ -16,7 +16,8 @@ use tokio::sync::{Notify, mpsc};
 
 use super::spawn::{self, End, Started};
 use super::{Effect, Event, Limits, Now, Reactor};
-use crate::client::{Core, Uplink, wall_clock};
+use crate::client::{Core, Uplink};
+use crate::clock::wall_clock;
 use crate::transport::{
     self, Arrival, CloseReason, Door, DoorError, Keeper, Outbox, PushError, Sink, place,
 };

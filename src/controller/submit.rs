@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::wire::message::WATCHED;
 use crate::wire::{
     ClientId, EngineId, FuncId, Kind, Message, Parts, SessionId, Status, Target, TaskId, ToClient,
     ToEngine,
@@ -107,9 +108,12 @@ impl Turn<'_> {
         count: usize,
     ) -> Option<std::ops::Range<u64>> {
         let owner = self.state.clients.alive(client)?;
+        let watched = first >= WATCHED;
+        let (next, limit) =
+            if watched { (&mut owner.next_watched, u64::MAX) } else { (&mut owner.next, WATCHED) };
         match first.checked_add(count as u64) {
-            Some(end) if first >= owner.next => {
-                owner.next = end;
+            Some(end) if first >= *next && end <= limit => {
+                *next = end;
                 Some(first..end)
             }
             _ => {

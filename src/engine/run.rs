@@ -14,8 +14,9 @@ use super::slot::{ANNOUNCE_AFTER, REPORT_EVERY, Slot};
 use crate::transport::{self, CloseReason, ConnectError, Event, Outbox, PushError, Sink, place};
 use crate::wire::{FromEngine, Hello, Message, Parts, Role, Status, ToEngine};
 
-/// How long an engine whose controller vanished looks for a new one in the same place.
-const LEASE: Duration = Duration::from_secs(10);
+/// How long an engine whose session broke knocks again. If the controller lives, it comes back as
+/// a new engine; if not, nobody is there to wait for.
+const LEASE: Duration = Duration::from_millis(500);
 /// How long one attempt to join takes at most, and the pause before the next.
 const ATTEMPT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
@@ -188,18 +189,14 @@ async fn live(shared: &Shared, home: &Home, process: &Process, mut events: Event
                         continue;
                     }
                     slot.clear();
-                    match home.join(LEASE).await {
-                        Ok((number, outbox, fresh)) => {
-                            *shared.outbox.write() = outbox;
-                            shared.id.store(number, Ordering::Relaxed);
-                            events = fresh;
-                        }
-                        Err(_) => {
-                            // Nobody came back; each run of a controller has its own place.
-                            place::clear(&home.directory);
-                            (process.exit)(1)
-                        }
-                    }
+                    let Ok((number, outbox, fresh)) = home.join(LEASE).await else {
+                        // Each run of a controller has its own place; nobody will use this one.
+                        place::clear(&home.directory);
+                        (process.exit)(1)
+                    };
+                    *shared.outbox.write() = outbox;
+                    shared.id.store(number, Ordering::Relaxed);
+                    events = fresh;
                 }
                 None => return,
             },

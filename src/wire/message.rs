@@ -369,5 +369,8 @@ pub enum Welcome {
     Refused(String),
 }
 
+/// Watched tasks are told under numbers from here on; below are the numbers of a client's own.
+pub const WATCHED: u64 = 1 << 63;
+
 /// The client of an embedded controller.
 pub const EMBEDDED: ClientId = ClientId(0);

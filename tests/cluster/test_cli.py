@@ -10,9 +10,16 @@ from pathlib import Path
 import pytest
 
 import oarlock
-from oarlock.cluster import registry
+from oarlock import cli
+from oarlock.cluster import registry, standalone
 
 OARLOCK = [sys.executable, "-m", "oarlock"]
+
+# Makes its terminal the controlling one, so that Ctrl-C typed there is a signal to the process.
+IN_A_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def run(*arguments):
@@ -27,7 +34,8 @@ def _nothing_stays(leaks):
     """Every test here ends with no cluster, whether it stopped it or failed to."""
     yield
     for record in registry.list_clusters():
-        os.kill(record.pid, signal.SIGKILL)
+        os.kill(record.pid, signal.SIGCONT)
+        os.kill(record.pid, signal.SIGTERM)
 
 
 @pytest.fixture
@@ -50,6 +58,17 @@ def test_daemonized_start_returns_when_the_engines_are_ready_and_says_how_to_go_
     with oarlock.Client() as client:
         assert client.ids == [0, 1]
         assert client[:].apply_sync(abs, -1) == [1, 1]
+
+
+def test_another_process_connects_and_sees_what_the_first_left(daemon):
+    def python(code):
+        code = f"import oarlock\nrc = oarlock.Client()\n{code}"
+        return subprocess.check_output([sys.executable, "-c", code], text=True, timeout=30)
+
+    assert python("rc[:].push({'a': 5}).get(); print(rc.ids)") == "[0, 1]\n"
+    assert python("print(rc[:]['a'], rc.load_balanced_view().map_sync(abs, [-1, 2]))") == (
+        "[5, 5] [1, 2]\n"
+    )
 
 
 def test_several_clients_use_one_cluster_at_once(daemon):
@@ -91,6 +110,16 @@ def test_stop_ends_a_controller_that_does_not_answer(daemon, wait_exit):
     done = run("stop")
     assert done.returncode == 0, done.stderr
     assert wait_exit(daemon.pid, 1)
+
+
+def test_stop_ends_a_controller_that_hangs(daemon, wait_exit, monkeypatch):
+    monkeypatch.setattr(standalone, "_ANSWER", 0.2)
+    monkeypatch.setattr(standalone, "_POLITE", 0.5)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    assert standalone.count_engines(daemon) is None
+    assert cli.main(["stop"]) == 0
+    assert wait_exit(daemon.pid, 1)
+    assert registry.list_clusters() == []
 
 
 def test_stop_all_ends_every_cluster_started_from_the_command_line(daemon):
@@ -142,6 +171,49 @@ def test_a_signal_ends_a_foreground_cluster_and_leaves_nothing(number, leaks):
     leaks.check()
 
 
+def test_control_c_in_a_terminal_ends_a_foreground_cluster_without_a_traceback(leaks):
+    ours, terminal = os.openpty()
+    with (
+        open(ours, "rb", buffering=0) as screen,
+        subprocess.Popen(
+            [sys.executable, "-c", IN_A_TERMINAL, *OARLOCK, "start", "-n", "2"],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        ) as process,
+    ):
+        os.close(terminal)
+        shown = b""
+        while b"stop " not in shown:
+            shown += screen.read(4096)
+        os.write(ours, b"\x03")
+        assert process.wait(timeout=20) == 0
+        while not shown.endswith(b"stopped\r\n"):
+            shown += screen.read(4096)
+    assert b"Traceback" not in shown
+    leaks.check()
+
+
+@pytest.mark.parametrize("how", [[], ["--daemonize"]])
+def test_engines_that_end_at_their_start_are_told_with_their_last_words(
+    how, tmp_path, monkeypatch, leaks
+):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if any('oarlock.engine' in word for word in sys.orig_argv):\n"
+        "    raise SystemExit('this engine feels sick')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = run("start", "-n", "2", *how)
+    assert done.returncode == 1
+    assert "2 of 2 engines ended before they were ready" in done.stderr
+    assert "this engine feels sick" in done.stderr
+    assert "runs with" not in done.stdout
+    assert registry.list_clusters() == []
+    leaks.check()
+
+
 def test_an_embedded_cluster_with_an_id_is_found_but_not_stopped_from_outside():
     with oarlock.Cluster(n=1, cluster_id="lab") as rc:
         with oarlock.Client(cluster_id="lab") as other:
@@ -159,6 +231,20 @@ def test_a_number_of_engines_that_is_none_is_wrong_usage(count):
     done = run("start", "-n", count)
     assert done.returncode == 2
     assert "number of engines" in done.stderr
+
+
+def test_the_console_script_is_the_same_program():
+    script = Path(sys.executable).with_name("oarlock")
+    if not script.exists():
+        pytest.skip("oarlock is not installed beside this interpreter")
+    shown = subprocess.check_output([script, "--version"], text=True, timeout=30)
+    assert shown == run("--version").stdout
+
+
+def test_a_command_that_is_none_is_wrong_usage_and_shows_those_there_are():
+    done = run("begin")
+    assert done.returncode == 2
+    assert all(command in done.stderr for command in ("start", "stop", "status"))
 
 
 def test_version_is_that_of_the_package():

@@ -61,7 +61,10 @@ class TestRemoteExceptions:
         with pytest.raises(oarlock.RemoteError) as remote:
             result.get()
         assert own.value is remote.value
-        assert (remote.value.ename, remote.value.evalue) == ("ZeroDivisionError", "division by zero")
+        assert (remote.value.ename, remote.value.evalue) == (
+            "ZeroDivisionError",
+            "division by zero",
+        )
         assert remote.value.args == ("division by zero",)
 
     def test_name_the_engine_that_raised(self, rc):
@@ -116,6 +119,31 @@ class TestRemoteExceptions:
         assert caught.value.ename == "OwnError"
         assert str(caught.value).endswith("1 and 2")
         assert caught.value.one == 1
+
+    def test_of_a_class_this_process_can_import_are_caught_by_it(self, rc, module, tmp_path):
+        shared = module(
+            "class TwoError(Exception):\n"
+            "    def __init__(self, one, two):\n"
+            "        super().__init__(f'{one} and {two}')\n"
+            "        self.two = two\n"
+            "def fail():\n"
+            "    raise TwoError(1, 2)\n"
+        )
+
+        def fail(path, name):
+            import importlib
+            import sys
+
+            sys.path.append(path)
+            try:
+                importlib.import_module(name).fail()
+            finally:
+                sys.path.remove(path)
+
+        with pytest.raises(shared.TwoError) as caught:
+            rc[0].apply_sync(fail, str(tmp_path), shared.__name__)
+        assert isinstance(caught.value, oarlock.RemoteError)
+        assert (caught.value.args, caught.value.two) == (("1 and 2",), 2)
 
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     def test_pickle_with_all_they_tell(self, rc, protocol):
@@ -219,8 +247,11 @@ class TestArguments:
         assert [values[0], *values[2:]] == ["1", "3", "4"]
         assert isinstance(values[1], oarlock.SerializationError)
         assert "lock" in str(values[1])
-        with pytest.raises(oarlock.SerializationError):
+        with pytest.raises(oarlock.CompositeError) as caught:
             result.get()
+        (failure,) = caught.value.exceptions
+        assert failure.engine_info["engine_id"] is None
+        assert "raised here, at submission" in failure.__notes__[-1]
 
     def test_that_cannot_be_unpickled_fail_their_task_alone(self, lview, module):
         absent = module(
@@ -395,7 +426,9 @@ class TestFunctions:
         assert f"hint: module {absent.__name__!r}" in notes
         assert sys.executable in notes
 
-    def test_of_a_module_that_the_engine_lacks_work_once_it_has_it(self, rc, lview, module, tmp_path):
+    def test_of_a_module_that_the_engine_lacks_work_once_it_has_it(
+        self, rc, lview, module, tmp_path
+    ):
         absent = module("def f(x):\n    return x + 1\n")
         failed = lview.map_async(absent.f, range(4)).get(return_exceptions=True)
         assert all(isinstance(one, ModuleNotFoundError) for one in failed)

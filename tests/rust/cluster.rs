@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use _oarlock::client::remote::Remote;
-use _oarlock::client::{Core, State, Submission, Tasks, Until, wall_clock};
+use _oarlock::client::{Core, State, Submission, Tasks, Until};
+use _oarlock::clock::wall_clock;
 use _oarlock::controller::{Embedded, Recipe, serve};
 use _oarlock::engine::{Engine, Process, Work};
 use _oarlock::wire::{FuncId, Kind, Parts, Reply, Request, Status, Target};

@@ -84,7 +84,8 @@ def test_public_names_are_the_same_whatever_was_imported_before():
         "import importlib, pkgutil, types, oarlock\n"
         "for info in pkgutil.walk_packages(oarlock.__path__, 'oarlock.'):\n"
         "    if not info.name.endswith('__main__'): importlib.import_module(info.name)\n"
-        "hidden = [n for n in oarlock.__all__ if isinstance(getattr(oarlock, n), types.ModuleType)]\n"
+        "public = {name: getattr(oarlock, name) for name in oarlock.__all__}\n"
+        "hidden = [name for name, value in public.items() if isinstance(value, types.ModuleType)]\n"
         "assert not hidden, hidden\n"
     )
     modules_after(code)

@@ -215,7 +215,7 @@ def test_engine_variables_win_over_what_the_client_captured(typed, user_namespac
     user_namespace["a"] = 10
     assert f() == (10, 2, 3)
     assert f.__globals__ is user_namespace
-    assert set(user_namespace) == {"__name__", "a"}
+    assert set(user_namespace) == {"__name__", "__builtins__", "a"}
 
 
 def test_a_captured_name_hides_a_builtin_and_an_engine_variable_hides_both(typed, user_namespace):

@@ -1,8 +1,9 @@
 """How engine processes of this host are started: command, environment, number."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +56,13 @@ def _module_path() -> list[str]:
     """This process's ``sys.path``, absolute, so that modules beside a script import on engines."""
     entries = (os.path.abspath(entry or os.curdir) for entry in sys.path)
     return list(dict.fromkeys(entries))
+
+
+def children() -> Iterator[int]:
+    """Processes that this process started and that have not been reaped."""
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            yield from map(int, (task / "children").read_text().split())
 
 
 def log_tail(directory: str, lines: int = 20) -> str:

@@ -120,8 +120,8 @@ def claim(cluster_id: str = "", *, engines: int, embedded: bool = False) -> Clai
             record = running[name]
             raise ClusterRunningError(
                 f"cluster {name!r} already runs: process {record.pid}, {record.directory}\n\n"
-                f"hint: connect with {_how_to_connect(name)}, "
-                f"or end it with `oarlock stop {name}`"
+                f"hint: connect with {how_to_connect(name)}, "
+                f"or end it with `{how_to_stop(name)}`"
             )
         directory = base / f"{name}.{os.getpid()}"
         places.make_private(directory)
@@ -194,6 +194,11 @@ def _one_at_a_time(base: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _how_to_connect(name: str) -> str:
+def how_to_stop(name: str) -> str:
+    """The command that ends the cluster called `name`."""
+    return "oarlock stop" if name == "default" else f"oarlock stop {name}"
+
+
+def how_to_connect(name: str) -> str:
     """The call that connects to the cluster called `name`."""
     return "oarlock.Client()" if name == "default" else f"oarlock.Client(cluster_id={name!r})"

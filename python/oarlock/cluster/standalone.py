@@ -27,8 +27,9 @@ _POLITE = 10.0
 _KILLED = 5.0
 # Exit code of a start that found a cluster of this id running.
 ALREADY_RUNS = 10
-# Between two looks at a starting or ending process.
+# Between two looks at a starting or ending process, and how long one look waits for engines.
 _LOOK = 0.05
+_JOINING = 0.2
 
 
 def serve(
@@ -47,23 +48,26 @@ def serve(
 
     Raises:
         ClusterRunningError: One with this id already runs.
+        EngineError: An engine ended before all were ready; nothing is left running.
     """
     claim = registry.claim(cluster_id, engines=n)
-    ended = threading.Event()
+    start = _Start(claim.record, ready)
     try:
         logs = claim.record.log_directory
         places.make_private(Path(logs))
         if log_file is not None:
             os.replace(log_file, os.path.join(logs, "controller.log"))
         signal.signal(signal.SIGTERM, _interrupt)
-        threading.Thread(target=_announce, args=(claim.record, ended, ready), daemon=True).start()
+        start.watch()
         command = launch.engine_command(claim.directory)
         environment = launch.engine_environment()
         with contextlib.suppress(KeyboardInterrupt):
             _oarlock.serve(claim.directory, command, n, environment, logs)
     finally:
-        ended.set()
+        start.ended.set()
         claim.release()
+    if start.failure is not None:
+        raise error.EngineError(start.failure)
 
 
 def detach(cluster_id: str, n: int, timeout: float) -> registry.ClusterRecord:
@@ -147,6 +151,50 @@ class _StartFailed(Exception):
     """The detached process ended."""
 
 
+class _Start:
+    """Watches the engines of a cluster of this process until all are ready or one has ended.
+
+    Attributes:
+        ended: To be set when the cluster ends.
+        failure: Why the start failed, if it did; the cluster is then ended.
+    """
+
+    def __init__(
+        self, record: registry.ClusterRecord, ready: Callable[[registry.ClusterRecord], None]
+    ) -> None:
+        self.ended = threading.Event()
+        self.failure: str | None = None
+        self._record = record
+        self._ready = ready
+
+    def watch(self) -> None:
+        """Begin, in a thread of its own."""
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        suspected = False
+        while not self.ended.wait(_LOOK):
+            if _has(self._record, self._record.engines):
+                self._ready(self._record)
+                return
+            missing = self._missing()
+            # Twice in a row: an engine's log is made a moment before its process.
+            if missing and suspected:
+                tail = launch.log_tail(self._record.log_directory)
+                self.failure = (
+                    f"{missing} of {self._record.engines} engines ended before they were ready, "
+                    f"so the cluster was stopped\n{tail}"
+                )
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            suspected = missing > 0
+
+    def _missing(self) -> int:
+        """Engines that were started and have ended; all children of this process are engines."""
+        started = sum(1 for _ in Path(self._record.log_directory).glob("engine-*.log"))
+        return max(0, started - sum(1 for _ in launch.children()))
+
+
 def _wait_ready(
     process: subprocess.Popen[bytes], name: str, n: int, timeout: float, log_file: str
 ) -> registry.ClusterRecord:
@@ -175,23 +223,11 @@ def _has(record: registry.ClusterRecord, n: int) -> bool:
     except OSError:
         return False
     try:
-        return core.wait_engines(n, 0.5)
+        return core.wait_engines(n, _JOINING)
     except OSError:
         return False
     finally:
         core.close()
-
-
-def _announce(
-    record: registry.ClusterRecord,
-    ended: threading.Event,
-    ready: Callable[[registry.ClusterRecord], None],
-) -> None:
-    """Call `ready` when the engines are there, unless the cluster ends before."""
-    while not ended.wait(_LOOK):
-        if _has(record, record.engines):
-            ready(record)
-            return
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from oarlock import _inner
 from oarlock.serialize.packed import unpack_function
 
 __all__ = ["KnownFunctions"]
@@ -18,7 +19,7 @@ class KnownFunctions:
     """
 
     def __init__(self) -> None:
-        self._ready: dict[bytes, Callable[..., Any]] = {}
+        self._ready: dict[bytes, tuple[Callable[..., Any], list[_inner.Names]]] = {}
         self._packed: dict[bytes, Any] = {}
 
     def put(self, name: bytes, body: Any) -> None:
@@ -31,20 +32,23 @@ class KnownFunctions:
         self._packed.pop(name, None)
 
     def get(self, name: bytes) -> Callable[..., Any]:
-        """The function.
+        """The function, with what it captured in view of the functions it makes.
 
         Raises:
             Exception: What unpickling raised, with a note on what this engine has.
         """
-        function = self._ready.get(name)
-        if function is None:
+        ready = self._ready.get(name)
+        if ready is None:
             try:
-                function = unpack_function(self._packed[name])
+                ready = _inner.gather(lambda: unpack_function(self._packed[name]))
             except Exception as error:
                 add_hint(error, "the function of this task")
                 raise
-            self._ready[name] = function
+            self._ready[name] = ready
             del self._packed[name]
+        function, shown = ready
+        if shown:
+            _inner.prefer(shown)
         return function
 
 

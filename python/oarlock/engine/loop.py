@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from oarlock import _oarlock, namespace
+from oarlock import _oarlock
 from oarlock.engine import setup
 from oarlock.engine.interrupt import Gate
 from oarlock.engine.known import KnownFunctions
@@ -90,8 +90,4 @@ def _finish(
 ) -> None:
     for stream in streams:
         stream.flush()
-    space = namespace.current()
-    if space is not None:
-        # `exec` and `eval` in a task leave its builtins there.
-        space.pop("__builtins__", None)
     engine.done(status, outcome)

@@ -17,7 +17,6 @@ def fresh_main() -> None:
     """Replace ``__main__`` by an empty module whose names are the user namespace."""
     main = ModuleType("__main__")
     sys.modules["__main__"] = main
-    # A module made like this holds no __builtins__, as `oarlock.namespace` wants it.
     namespace.install(main.__dict__)
     sys.argv[:] = [""]
 

@@ -11,20 +11,24 @@ from __future__ import annotations
 
 import types
 import weakref
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 _HEAP_TYPE = 1 << 9
 _FIELDS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
-# By original type. The combined class refers to its base: a strong value would keep the key alive.
-_combined: weakref.WeakKeyDictionary[type, weakref.ref[type]] = weakref.WeakKeyDictionary()
+# By original type, then by ours. The combined class refers to its base: a strong value would keep
+# the key alive.
+_combined: weakref.WeakKeyDictionary[type, dict[type, weakref.ref[type]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def combine(remote_error: type[Exception], original: type[BaseException]) -> type[Exception] | None:
     """Give the class that is both.
 
     Args:
-        remote_error: the class that says that an exception came from an engine.
+        remote_error: `RemoteError` or `CompositeError`.
         original: the type of the exception on the engine.
 
     Returns:
@@ -37,9 +41,9 @@ def combine(remote_error: type[Exception], original: type[BaseException]) -> typ
         original, (StopIteration, StopAsyncIteration)
     ):
         return None
-    known = _combined.get(original)
-    made = known() if known is not None else None
-    if made is not None and issubclass(made, remote_error):
+    known = _combined.setdefault(original, {})
+    made = known[remote_error]() if remote_error in known else None
+    if made is not None:
         return made
     body = {
         "__module__": remote_error.__module__,
@@ -47,12 +51,25 @@ def combine(remote_error: type[Exception], original: type[BaseException]) -> typ
         "remote_type": original,
     }
     try:
-        made = type(f"Remote{original.__name__}", (remote_error, original), body)
+        name = remote_error.__name__.removesuffix("Error") + original.__name__
+        made = type(name, (remote_error, original), body)
     except Exception:
         # Layout, metaclass or a base that refuses subclasses; their errors are of any type.
         return None
-    _combined[original] = weakref.ref(made)
+    known[remote_error] = weakref.ref(made)
     return made
+
+
+def common(exceptions: Sequence[BaseException]) -> type[Exception] | None:
+    """Give the narrowest type, below `Exception`, that all of these had on their engines."""
+    originals = [getattr(type(e), "remote_type", None) for e in exceptions]
+    first, *others = originals
+    for kind in getattr(first, "__mro__", ()):
+        if kind is Exception:
+            break
+        if all(other is not None and issubclass(other, kind) for other in others):
+            return kind if issubclass(kind, Exception) else None
+    return None
 
 
 class Snapshot(NamedTuple):

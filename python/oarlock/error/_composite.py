@@ -7,6 +7,7 @@ from typing import Any, NoReturn, Self
 
 from oarlock import error  # classes are looked up there when they are raised
 
+from . import _combine
 from ._remote import RemoteError, prefix
 
 Entry = tuple[str, str, "str | None", "dict[str, Any]"]
@@ -15,7 +16,8 @@ Entry = tuple[str, str, "str | None", "dict[str, Any]"]
 class CompositeError(RemoteError, ExceptionGroup[Exception]):
     """Several exceptions of one result, as a group.
 
-    ``except*`` picks exceptions out of it by their types, an index gives one of them.
+    ``except*`` picks exceptions out of it by their types, an index gives one of them. Those that
+    results raise are also of the type that all of them have in common, see `of`.
 
     Args:
         message: what was being done.
@@ -47,7 +49,25 @@ class CompositeError(RemoteError, ExceptionGroup[Exception]):
 
     def derive(self, excs: Sequence[Exception]) -> CompositeError:  # type: ignore[override]
         """Make a group of some of the exceptions, as ``except*`` does."""
-        return error.CompositeError(self.msg, excs)
+        return error.CompositeError.of(self.msg, excs)
+
+    @classmethod
+    def of(cls, message: str, elist: Iterable[Exception | Entry]) -> CompositeError:
+        """Make a group that is also of the type that all its exceptions have in common.
+
+        So ``except ValueError`` around a map catches it if all items that failed raised that, as
+        it does with ``multiprocessing.Pool``. Types with a memory layout of their own, as
+        ``OSError``, cannot be combined with a group; it is then just a group.
+
+        Args:
+            message: what was being done.
+            elist: as for the class.
+        """
+        flat = _flat(elist)
+        kind = _combine.common(flat) if flat else None
+        typed = None if kind is None else _combine.combine(cls, kind)
+        made: CompositeError = (typed or cls)(message, flat)  # type: ignore[assignment]
+        return made
 
     def __reduce__(self) -> tuple[Any, ...]:
         notes = getattr(self, "__notes__", None)
@@ -167,4 +187,4 @@ def _flat(elist: Iterable[Exception | Entry]) -> list[Exception]:
 
 
 def _composite(message: str, exceptions: list[Exception]) -> CompositeError:
-    return error.CompositeError(message, exceptions)
+    return error.CompositeError.of(message, exceptions)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from oarlock import error  # classes are looked up there when they are needed
 
 from . import _combine
+from ._sources import with_sources
 
 _T = TypeVar("_T")
 
@@ -41,7 +42,7 @@ def make_remote(description: Mapping[str, Any]) -> error.RemoteError:
         A `RemoteError` that is also of the exception's own type where the two can be combined; its
         last note is the remote traceback, so that an ordinary traceback shows it.
     """
-    text = description.get("traceback") or None
+    text = with_sources(str(description.get("traceback") or "")) or None
     info = dict(description.get("engine_info") or {})
     original = description.get("exception")
     ename, evalue = str(description.get("ename")), str(description.get("evalue"))
@@ -59,7 +60,7 @@ def make_remote(description: Mapping[str, Any]) -> error.RemoteError:
         tail = "\n".join(notes)
         shown = text.rstrip("\n")
         shown = shown.removesuffix(tail).rstrip("\n") if tail else shown
-        made.add_note(f"\nraised on {_place(info)}:\n{shown}")
+        made.add_note(f"\nraised {_place(info)}:\n{shown}")
     return made
 
 
@@ -132,7 +133,7 @@ def collect_exceptions(rdict_or_list: _T, method: str = "unspecified") -> _T:
 
 def compose(fname: str, failed: Iterable[Exception]) -> error.CompositeError:
     """Make the error of a result of which several tasks or items failed."""
-    return error.CompositeError(f"one or more exceptions raised in: {fname}", failed)
+    return error.CompositeError.of(f"one or more exceptions raised in: {fname}", failed)
 
 
 def _typed(original: BaseException) -> error.RemoteError | None:
@@ -148,6 +149,6 @@ def _typed(original: BaseException) -> error.RemoteError | None:
 
 def _place(info: Mapping[str, Any]) -> str:
     if info.get("engine_id") is None:
-        return "an engine"
+        return "on an engine" if info.get("method") != "submit" else "here, at submission"
     details = [f"{name} {info[name]}" for name in ("pid", "host") if info.get(name)]
-    return f"engine {info['engine_id']}" + (f" ({', '.join(details)})" if details else "")
+    return f"on engine {info['engine_id']}" + (f" ({', '.join(details)})" if details else "")

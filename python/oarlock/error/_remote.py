@@ -97,7 +97,8 @@ class EngineLost(EngineError, RemoteError):
         pid: its process.
         host: its machine.
         cause: how it ended, for instance ``killed by SIGKILL`` or ``exit code 3``.
-        started: whether the task had been started.
+        started: whether the engine had told that it started the task; what an engine did last it
+            may not have told.
         ran_for: seconds it had been running.
         output: the end of what the engine wrote to its log.
 
@@ -128,7 +129,7 @@ class EngineLost(EngineError, RemoteError):
         ran = (
             f"it had been running for {self.ran_for or 0.0:.1f} s"
             if self.started
-            else "it had not been started"
+            else "as far as the engine told, it had not been started"
         )
         text = (
             f"task {self.task} was lost: engine {self.engine}{where} ended "

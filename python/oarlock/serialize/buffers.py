@@ -5,6 +5,8 @@ replaced by carriers before pickling, as deep as arguments usually nest; and a m
 format and shape.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pickle import PickleBuffer
 from typing import Any, Final
 
@@ -12,7 +14,7 @@ from typing import Any, Final
 OUT_OF_BAND: Final = 1024
 
 #: `bytes` at least this long, in bytes, are worth a carrier. The C pickler hands chunks of this
-#: size to its file without copying them, which is how `parts` knows that there is one.
+#: size to its file without copying them, which is how `holds_large` knows that there is one.
 CARRIED: Final = 64 * 1024
 
 #: How deep in tuples, lists and dicts `carry` looks: the call, its arguments, and one more.
@@ -29,6 +31,20 @@ class _Carrier:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self.content), (PickleBuffer(self.content),)
+
+
+def holds_large(chunks: Sequence[bytes | bytearray]) -> bool:
+    """Whether a pickle in pieces may hold large bytes, which are a piece of their own then.
+
+    A long list comes in pieces too, so what tells is the piece before: it ends with an opcode and
+    the length of the bytes. Looking for them in the objects would take longer than the pickle.
+    """
+    for before, chunk in pairwise(chunks):
+        if len(chunk) >= CARRIED:
+            length = len(chunk).to_bytes(8, "little")
+            if before.endswith((b"B" + length[:4], b"\x8e" + length, b"\x96" + length)):
+                return True
+    return False
 
 
 def carry(thing: Any) -> Any:

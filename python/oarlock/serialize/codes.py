@@ -16,6 +16,9 @@ from typing import Any, Final
 # A class body inside a function loads globals by name too, so LOAD_NAME belongs here.
 _LOADS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 
+# Code that is text takes its builtins from the namespace, as nested code does.
+_RUNS_TEXT: Final = frozenset({"eval", "exec"})
+
 #: Changes whenever byte code does; code of another magic must never be run.
 MAGIC: Final = importlib.util.MAGIC_NUMBER
 
@@ -25,11 +28,12 @@ class Facts:
 
     Attributes:
         loads: Names it or code nested in it may load from globals.
+        inner: Those that code nested in it, or given to `eval` or `exec`, may load.
         attributes: Every name in it, attributes included.
         packed: Its marshalled form, or None when a constant in it cannot be marshalled.
     """
 
-    __slots__ = ("attributes", "loads", "packed", "ref")
+    __slots__ = ("attributes", "inner", "loads", "packed", "ref")
 
     def __init__(self, code: CodeType) -> None:
         key = id(code)
@@ -37,6 +41,8 @@ class Facts:
         every = list(_nested(code))
         self.loads = tuple(dict.fromkeys(name for one in every for name in _loaded(one)))
         self.attributes = frozenset(name for one in every for name in one.co_names)
+        within = every if _RUNS_TEXT & self.attributes else every[1:]
+        self.inner = frozenset(name for one in within for name in _loaded(one))
         try:
             self.packed: bytes | None = marshal.dumps(code)
         except ValueError:

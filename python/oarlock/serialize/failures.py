@@ -45,7 +45,8 @@ def describe(exc: BaseException, info: Mapping[str, Any] | None = None) -> dict[
 
     Args:
         exc: The exception, with its traceback; frames of oarlock itself are left out.
-        info: Where it happened: ``engine_id``, ``engine_uuid``, ``pid``, ``host``, ``method``.
+        info: Where it happened: ``engine_id``, ``engine_uuid``, ``pid``, ``host``, ``method``; an
+            ``engine_id`` of None says that it was on no engine.
     """
     _add_reason(exc)
     return {

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from cloudpickle import list_registry_pickle_by_value
 
-from oarlock import namespace
+from oarlock import _inner, namespace
 from oarlock.serialize import codes
 from oarlock.util import INTERACTIVE
 
@@ -112,6 +112,7 @@ def reduce_function(dump: Dump, function: FunctionType) -> tuple[Any, ...]:
     state: dict[str, Any] = {
         "names": names,
         "unsent": unsent,
+        "inner": [name for name in names if name in facts.inner],
         # One tuple for each cell: its content, or nothing while the variable has no value.
         "cells": [() if (value := _content(cell)) is _ABSENT else (value,) for cell in closure],
         "modules": modules,
@@ -158,6 +159,10 @@ def _set_state(function: FunctionType, state: dict[str, Any]) -> None:
     if names:
         place = _builtins_of(function) if on_engine else function.__globals__
         place.update(names)
+    if on_engine and (inner := {name: names[name] for name in state.get("inner", ())}):
+        if UNSENT in names:
+            inner[UNSENT] = names[UNSENT]
+        _inner.show(function, inner)
     for cell, content in zip(function.__closure__ or (), state.get("cells", ()), strict=True):
         for value in content:
             cell.cell_contents = value

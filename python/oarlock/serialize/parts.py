@@ -117,7 +117,7 @@ def loads(parts: Sequence[Any]) -> Any:
 def _collect(obj: Any, pickler: Pickler) -> Parts:
     """The parts of `obj`, which `pickler` has just written."""
     chunks = pickler.chunks
-    if len(chunks) > 1:  # something large is in it
+    if len(chunks) > 1 and buffers.holds_large(chunks):
         carried = buffers.carry(obj)
         if carried is not obj:
             pickler.reset()
@@ -132,5 +132,5 @@ def _mend(
     try:
         return _collect(obj, try_again(obj, cause, broken, None))
     except Exception as failure:
-        failed[index] = pack_error(failure)
+        failed[index] = pack_error(failure, {"engine_id": None, "method": "submit"})
         return [b""]

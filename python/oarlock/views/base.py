@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from oarlock import _oarlock
+    from oarlock._decorated import ParallelFunction, RemoteFunction
     from oarlock.client import Client
     from oarlock.mapresult import AsyncMapResult
-    from oarlock._decorated import ParallelFunction, RemoteFunction
     from oarlock.result import AsyncResult
     from oarlock.views.executor import ViewExecutor
 

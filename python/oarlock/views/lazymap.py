@@ -127,7 +127,7 @@ class LazyMapIterator(Iterator[Any]):
         try:
             for row in islice(self._rows, count):
                 rows.append(row)  # noqa: PERF402 - what was read before an error must stay read
-        except Exception as error:  # noqa: BLE001 - raised when its turn comes
+        except Exception as error:  # raised when its turn comes
             self._input_error = error
             self._rows = None
         else:

@@ -22,8 +22,8 @@ class EngineGone(error.EngineError, KeyError):
         >>> try:
         ...     rc.direct_view([0, 99]).apply_async(abs, -1)
         ... except EngineGone as gone:
-        ...     print(str(gone).splitlines()[0])
-        engine 99 is not connected (ended, or never there); nothing was submitted. Connected are [0, 1]
+        ...     print(gone)
+        engine 99 is not connected ...
     """
 
     # KeyError would show the repr of the text.

@@ -183,17 +183,20 @@ impl PyClient {
 
     // --- engines
 
-    fn engines(&self) -> Vec<(u32, String, u32, String)> {
-        let engines = self.core.engines();
-        engines.into_iter().map(|e| (e.id.0, e.session.to_string(), e.pid, e.host)).collect()
+    fn engines(&self, py: Python<'_>) -> PyResult<Vec<(u32, String, u32, String)>> {
+        self.born.check(py)?;
+        let engines = self.core.engines().into_iter();
+        Ok(engines.map(|e| (e.id.0, e.session.to_string(), e.pid, e.host)).collect())
     }
 
-    fn engine_ids(&self) -> Vec<u32> {
-        self.core.engine_ids()
+    fn engine_ids(&self, py: Python<'_>) -> PyResult<Vec<u32>> {
+        self.born.check(py)?;
+        Ok(self.core.engine_ids())
     }
 
-    fn engines_version(&self) -> u64 {
-        self.core.engines_version()
+    fn engines_version(&self, py: Python<'_>) -> PyResult<u64> {
+        self.born.check(py)?;
+        Ok(self.core.engines_version())
     }
 
     #[pyo3(signature = (n, timeout=None))]
@@ -265,11 +268,12 @@ impl PyClient {
         py.detach(|| embedded.spawn(&recipe, count)).map_err(Into::into)
     }
 
-    fn spawned_failures(&self) -> Vec<String> {
-        match &*self.controller {
+    fn spawned_failures(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.born.check(py)?;
+        Ok(match &*self.controller {
             Controller::Embedded(embedded) => embedded.failures(),
             Controller::Remote(_) => Vec::new(),
-        }
+        })
     }
 
     // --- submission
@@ -349,7 +353,8 @@ impl PyClient {
 
     // --- tasks known here or elsewhere
 
-    fn known(&self, id: &str) -> PyResult<Option<PyTasks>> {
+    fn known(&self, py: Python<'_>, id: &str) -> PyResult<Option<PyTasks>> {
+        self.born.check(py)?;
         let (session, seq) = parse_msg_id(id)?;
         if session != self.core.session {
             return Ok(None);
@@ -357,21 +362,21 @@ impl PyClient {
         Ok(self.core.known(seq).map(|tasks| self.tasks(tasks)))
     }
 
-    fn known_ids(&self) -> Vec<String> {
-        self.core
-            .all_known()
-            .iter()
-            .flat_map(|tasks| tasks.ids().map(msg_id).collect::<Vec<_>>())
-            .collect()
+    fn known_ids(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.born.check(py)?;
+        let known = self.core.all_known();
+        Ok(known.iter().flat_map(|tasks| tasks.ids().map(msg_id).collect::<Vec<_>>()).collect())
     }
 
-    fn submitted_count(&self) -> u64 {
-        self.core.submitted()
+    fn submitted_count(&self, py: Python<'_>) -> PyResult<u64> {
+        self.born.check(py)?;
+        Ok(self.core.submitted())
     }
 
-    fn outstanding(&self) -> Vec<String> {
+    fn outstanding(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.born.check(py)?;
         let session = self.core.session;
-        self.core.outstanding().into_iter().map(|seq| msg_id((session, seq))).collect()
+        Ok(self.core.outstanding().into_iter().map(|seq| msg_id((session, seq))).collect())
     }
 
     #[pyo3(signature = (timeout=None))]
@@ -387,7 +392,8 @@ impl PyClient {
     }
 
     #[pyo3(signature = (msg_ids=None))]
-    fn purge_local(&self, msg_ids: Option<Vec<String>>) -> PyResult<()> {
+    fn purge_local(&self, py: Python<'_>, msg_ids: Option<Vec<String>>) -> PyResult<()> {
+        self.born.check(py)?;
         let Some(msg_ids) = msg_ids else {
             self.core.purge(None);
             return Ok(());

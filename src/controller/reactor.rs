@@ -132,6 +132,8 @@ impl Turn<'_> {
             lane.movable.set(id, None);
             lane.engines.retain(|other| *other != id);
         }
+        // Whoever hears of a loss finds the engine gone from the list.
+        self.tell_engines();
         let EngineInfo { pid, host, .. } = engine.info.clone();
         let loss = Loss { engine: id.0, pid, host, cause, started: false, ran_for: 0.0, output };
         let waiting = encode(&loss);
@@ -161,7 +163,6 @@ impl Turn<'_> {
             self.end_lane(lane);
         }
         self.out.push(Effect::EndEngine(id));
-        self.tell_engines();
         self.feed_all(&engine.thieves);
     }
 

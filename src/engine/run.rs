@@ -1,12 +1,15 @@
 //! The engine's I/O thread: one session with the controller, and the clock of the slot.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
@@ -52,8 +55,18 @@ struct Home {
 
 type Events = mpsc::Receiver<Event<ToEngine>>;
 
+/// A session that was just joined.
+struct Joined {
+    number: u32,
+    outbox: Outbox<FromEngine>,
+    events: Events,
+    /// The controller's process. Its end is the session's end even if a child it forked keeps its
+    /// sockets open; none if the system does not tell.
+    controller: Option<AsyncFd<OwnedFd>>,
+}
+
 impl Home {
-    async fn join(&self, patience: Duration) -> io::Result<(u32, Outbox<FromEngine>, Events)> {
+    async fn join(&self, patience: Duration) -> io::Result<Joined> {
         let deadline = Instant::now() + patience;
         loop {
             let error = match self.try_join(ATTEMPT.min(patience)).await {
@@ -69,7 +82,7 @@ impl Home {
         }
     }
 
-    async fn try_join(&self, limit: Duration) -> io::Result<(u32, Outbox<FromEngine>, Events)> {
+    async fn try_join(&self, limit: Duration) -> io::Result<Joined> {
         let hello = Hello {
             token: place::read(&self.directory)?.token,
             role: Role::Engine,
@@ -88,7 +101,8 @@ impl Home {
             ConnectError::Nobody { .. } => io::Error::new(io::ErrorKind::NotFound, error),
             error => io::Error::other(error),
         })?;
-        Ok((accepted.number, outbox, events))
+        let controller = watch_process(accepted.pid);
+        Ok(Joined { number: accepted.number, outbox, events, controller })
     }
 }
 
@@ -103,16 +117,16 @@ impl Engine {
         let runtime = transport::runtime()?;
         let embedded = place::read(directory).is_ok_and(|connection| connection.embedded);
         let home = Home { directory: directory.to_owned(), embedded, python };
-        let (number, outbox, events) = runtime.block_on(home.join(patience))?;
+        let joined = runtime.block_on(home.join(patience))?;
         let shared = Arc::new(Shared {
             slot: Slot::default(),
-            outbox: RwLock::new(outbox),
-            id: AtomicU32::new(number),
+            outbox: RwLock::new(joined.outbox),
+            id: AtomicU32::new(joined.number),
             leave: Notify::new(),
         });
         let inside = shared.clone();
         let thread = std::thread::Builder::new().name("oarlock-io".to_owned()).spawn(move || {
-            runtime.block_on(live(&inside, &home, &process, events));
+            runtime.block_on(live(&inside, &home, &process, joined.events, joined.controller));
             runtime.shutdown_timeout(Duration::from_millis(100));
         });
         Ok(Self { shared, thread: Mutex::new(Some(thread?)) })
@@ -142,6 +156,22 @@ impl Engine {
     }
 }
 
+/// Notices the end of a process of this host.
+fn watch_process(pid: u32) -> Option<AsyncFd<OwnedFd>> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
+    #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor stays valid")]
+    AsyncFd::new(pidfd).ok()
+}
+
+/// Waits for the end of a process; for ever if there is none to watch.
+async fn ended(process: Option<&AsyncFd<OwnedFd>>) {
+    match process {
+        Some(process) => drop(process.readable().await),
+        None => std::future::pending().await,
+    }
+}
+
 /// Queues a message. If the session is over, its task is void anyway; an outcome beyond a limit of
 /// the wire is replaced by the refusal to send it.
 fn push(shared: &Shared, message: Message<FromEngine>) {
@@ -155,7 +185,13 @@ fn push(shared: &Shared, message: Message<FromEngine>) {
     }
 }
 
-async fn live(shared: &Shared, home: &Home, process: &Process, mut events: Events) {
+async fn live(
+    shared: &Shared,
+    home: &Home,
+    process: &Process,
+    mut events: Events,
+    mut controller: Option<AsyncFd<OwnedFd>>,
+) {
     let slot = &shared.slot;
     let send = |message| push(shared, message);
     let mut report_at: Option<Instant> = None;
@@ -189,17 +225,22 @@ async fn live(shared: &Shared, home: &Home, process: &Process, mut events: Event
                         continue;
                     }
                     slot.clear();
-                    let Ok((number, outbox, fresh)) = home.join(LEASE).await else {
+                    let Ok(joined) = home.join(LEASE).await else {
                         // Each run of a controller has its own place; nobody will use this one.
                         place::clear(&home.directory);
                         (process.exit)(1)
                     };
-                    *shared.outbox.write() = outbox;
-                    shared.id.store(number, Ordering::Relaxed);
-                    events = fresh;
+                    *shared.outbox.write() = joined.outbox;
+                    shared.id.store(joined.number, Ordering::Relaxed);
+                    (events, controller) = (joined.events, joined.controller);
                 }
                 None => return,
             },
+            () = ended(controller.as_ref()), if open => {
+                // What it sent before is still read: the session ends when all is taken.
+                controller = None;
+                shared.outbox.read().abort();
+            }
             () = shared.leave.notified(), if !leaving => {
                 leaving = true;
                 end_at = None;

@@ -148,14 +148,16 @@ def test_status_without_a_cluster_says_how_to_start_one():
     assert json.loads(run("status", "--json").stdout) == []
 
 
-def test_a_killed_controller_takes_its_engines_along_and_its_place_is_free(daemon, leaks):
+def test_a_killed_controller_takes_its_engines_along_and_its_place_is_free(
+    daemon, leaks, wait_exit
+):
     with oarlock.Client() as client:
         engines = client[:].apply_sync(os.getpid)
     os.kill(daemon.pid, signal.SIGKILL)
     assert "no cluster runs" in run("status").stdout
     assert not Path(daemon.directory).exists()
     leaks.check()
-    assert not any(Path(f"/proc/{pid}").exists() for pid in engines)
+    assert all(wait_exit(pid, 5) for pid in engines)
     assert run("start", "-n", "1", "--daemonize").returncode == 0
 
 

@@ -250,6 +250,13 @@ def test_a_view_of_a_dead_engine_raises_and_names_it(rc):
     assert rc[:].apply_sync(abs, -1) == [1]
 
 
+def test_an_engine_is_off_the_list_before_its_loss_is_told(new_client):
+    rc = new_client(4)
+    for engine in range(4):
+        assert rc[engine].apply_async(leave, 1).wait(DEADLINE)
+        assert engine not in rc.ids
+
+
 def test_direct_views_without_any_engine_raise(rc):
     everything = rc.direct_view()
     rc[:].apply_async(leave, 1).wait(DEADLINE)

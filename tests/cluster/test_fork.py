@@ -97,7 +97,7 @@ USES = {
     "done": lambda rc, view, lview, result: result.done(),
     "cancel": lambda rc, view, lview, result: result.cancel(),
     "add_done_callback": lambda rc, view, lview, result: result.add_done_callback(print),
-    "metadata": lambda rc, view, lview, result: result.metadata["started"],
+    "metadata": lambda rc, view, lview, result: result.metadata[0]["started"],
     "progress": lambda rc, view, lview, result: result.progress,
     "stdout": lambda rc, view, lview, result: result.stdout,
     "elapsed": lambda rc, view, lview, result: result.elapsed,
@@ -214,7 +214,7 @@ def test_a_process_pool_executor_of_forks_works_beside_a_live_client(rc, lview):
 
 
 def use(rc):
-    rc.ids  # noqa: B018
+    rc.ids
     return rc.load_balanced_view()
 
 

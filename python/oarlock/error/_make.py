@@ -122,7 +122,7 @@ def collect_exceptions(rdict_or_list: _T, method: str = "unspecified") -> _T:
         >>> values = lview.map(lambda x: 1 / x, [1, 0]).get(return_exceptions=True)
         >>> collect_exceptions(values)
         Traceback (most recent call last):
-        oarlock.error.CompositeError: one or more exceptions raised in: unspecified
+        oarlock.error.CompositeZeroDivisionError: one or more exceptions raised in: unspecified
     """
     values: Any = rdict_or_list.values() if isinstance(rdict_or_list, dict) else rdict_or_list
     failed = [value for value in values if isinstance(value, error.OarlockError)]

@@ -35,7 +35,8 @@ fn a_lost_engine_ends_exactly_the_tasks_it_held() {
     assert_eq!(losses(&out), [(0, loss(true, 3.0)), (2, loss(false, 0.0))]);
     assert_eq!(outcomes(&out).len(), 2);
     let engines = heard(0, ToClient::Engines(infos([1])));
-    assert_eq!(out[2..], [Effect::EndEngine(EngineId(0)), engines]);
+    assert_eq!(out[0], engines, "who hears of a loss finds the engine gone");
+    assert_eq!(out[3..], [Effect::EndEngine(EngineId(0))]);
     assert_eq!(world.reactor.pending(), 3);
 }
 

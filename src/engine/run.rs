@@ -75,7 +75,7 @@ impl Home {
             };
             // A controller that comes anew has a new secret, so it is read at each attempt.
             let gone = matches!(error.kind(), io::ErrorKind::NotFound);
-            if !gone || Instant::now() + RETRY >= deadline {
+            if !gone || !self.directory.exists() || Instant::now() + RETRY >= deadline {
                 return Err(error);
             }
             tokio::time::sleep(RETRY).await;
@@ -221,7 +221,8 @@ async fn live(
                         }
                         open = false;
                         slot.end();
-                        end_at.get_or_insert(Instant::now() + if ended { GRACE } else { Duration::ZERO });
+                        let grace = if ended { GRACE } else { Duration::ZERO };
+                        end_at.get_or_insert(Instant::now() + grace);
                         continue;
                     }
                     slot.clear();
@@ -242,6 +243,9 @@ async fn live(
                 shared.outbox.read().abort();
             }
             () = shared.leave.notified(), if !leaving => {
+                if !open {
+                    return;
+                }
                 leaving = true;
                 end_at = None;
                 shared.outbox.read().close();

@@ -24,8 +24,10 @@ def wait_for(path, report=None):
     import time
 
     if report:
-        with open(report, "w") as file:
+        # Moved into place whole: who sees the file can read it.
+        with open(report + ".new", "w") as file:
             file.write(str(os.getpid()))
+        os.rename(report + ".new", report)
     while not os.path.exists(path):
         time.sleep(0.01)
     return "waited"

@@ -7,6 +7,28 @@ from typing import Any, Final, Literal, final
 
 from typing_extensions import Buffer as BytesLike
 
+__all__ = [
+    "APPLY",
+    "CANCELLED",
+    "CHUNK",
+    "ERROR",
+    "GONE",
+    "LOST",
+    "OK",
+    "PARTIAL",
+    "PENDING",
+    "REFUSED",
+    "Buffer",
+    "Client",
+    "Engine",
+    "Tasks",
+    "__version__",
+    "exiting",
+    "make_function",
+    "run_code",
+    "serve",
+]
+
 __version__: Final[str]
 
 # How a task stands or ended; `Tasks.status` gives one of these.

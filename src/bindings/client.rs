@@ -353,9 +353,9 @@ impl PyClient {
 
     // --- tasks known here or elsewhere
 
-    fn known(&self, py: Python<'_>, id: &str) -> PyResult<Option<PyTasks>> {
+    fn known(&self, py: Python<'_>, msg_id: &str) -> PyResult<Option<PyTasks>> {
         self.born.check(py)?;
-        let (session, seq) = parse_msg_id(id)?;
+        let (session, seq) = parse_msg_id(msg_id)?;
         if session != self.core.session {
             return Ok(None);
         }
@@ -391,7 +391,7 @@ impl PyClient {
         Ok(self.tasks(self.core.watch(ids, wall_clock())))
     }
 
-    #[pyo3(signature = (msg_ids=None))]
+    #[pyo3(signature = (msg_ids))]
     fn purge_local(&self, py: Python<'_>, msg_ids: Option<Vec<String>>) -> PyResult<()> {
         self.born.check(py)?;
         let Some(msg_ids) = msg_ids else {

@@ -153,3 +153,16 @@ def wait_exit(pid: int, timeout: float) -> bool:
 def _wait_exit() -> Callable[[int, float], bool]:
     """`wait_exit` for tests that cannot import it."""
     return wait_exit
+
+
+@pytest.fixture
+def typed() -> Callable[..., dict[str, Any]]:
+    """Runs source as if typed in a client's ``__main__``; gives its globals."""
+
+    def run(source: str, **names: Any) -> dict[str, Any]:
+        space = {"__name__": "__main__", **names}
+        # Without this module's own `from __future__` statements.
+        exec(compile(source, "<typed>", "exec", dont_inherit=True), space)
+        return space
+
+    return run

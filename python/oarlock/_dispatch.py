@@ -77,7 +77,9 @@ class Dispatcher:
     def forget(self, token: int) -> None:
         """Do not call any more; nothing happens if that was done already."""
         with self._lock:
-            self._calls.pop(token, None)
+            wanted = self._calls.pop(token, None)
+        if wanted is not None:
+            self._core.forget_token(token)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the thread to end after the client was closed; at most `timeout` seconds."""

@@ -95,11 +95,9 @@ class Tasks:
     def parts(self, index: int) -> list[bytes | Buffer] | None:
         """Parts of the outcome as said at the status; None while pending or once released.
         The first part is bytes (or a Buffer if large), the others Buffers."""
-    def parts_range(self, start: int, stop: int) -> list[list[bytes | Buffer] | None]:
-        """`parts` of a run of tasks at once, for those who read many."""
-    def release(self) -> None:
-        """Forget the parts (not the records) of all finished tasks, unless another set of tasks
-        holds them too."""
+    def release(self, indexes: Sequence[int] | None = None) -> None:
+        """Forget the parts (not the records) of these finished tasks, or of all, unless another
+        set of tasks holds them too."""
     def loss(self, index: int) -> dict[str, Any]:
         """For LOST: engine, pid, host, cause, started, ran_for, output."""
     def refusal(self, index: int) -> str:
@@ -211,6 +209,8 @@ class Client:
         """'queue_status' -> (unassigned, [(engine, queue, tasks, completed)]), 'history' -> msg_ids,
         'purge' (msg_ids or None), 'shutdown' (engine ids), 'signal' ((ids, number)), 'stop'.
         Raises RuntimeError with the controller's reason, TimeoutError."""
+    def forget_token(self, token: int) -> None:
+        """Do not queue this token any more."""
     def next_tokens(self, timeout: float | None = None) -> list[int]:
         """Wait for tokens of `Tasks.notify`; empty when closed or timed out."""
     def close(self) -> None:

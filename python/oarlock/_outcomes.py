@@ -121,7 +121,7 @@ class Outcomes:
         if len(fresh) == len(known):
             self._tasks.release()
         else:
-            self._tasks.pick([indexes[at] for at in fresh]).release()
+            self._tasks.release([indexes[at] for at in fresh])
         return cells
 
     def _read(self, index: int) -> Any:

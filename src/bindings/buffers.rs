@@ -1,4 +1,4 @@
-//! Bytes across the border: one copy in, none out.
+//! Bytes across the border: one copy in; out none, or one where somebody else still holds them.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
@@ -68,7 +68,8 @@ pub(crate) fn to_python(py: Python<'_>, parts: Parts) -> PyResult<Bound<'_, PyLi
         if index == 0 && part.len() <= SMALL {
             list.append(PyBytes::new(py, &part))?;
         } else {
-            list.append(Buffer::new(part))?;
+            // The copy of a large part takes milliseconds in which other threads may run.
+            list.append(py.detach(|| Buffer::new(part)))?;
         }
     }
     Ok(list)

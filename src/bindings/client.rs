@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -17,12 +17,16 @@ use crate::client::remote::Remote;
 use crate::client::{Core, Submission};
 use crate::clock::wall_clock;
 use crate::controller::{Embedded, Recipe};
+use crate::wire::message::runs;
 use crate::wire::{EngineId, FuncId, Kind, Reply, Request, SessionId, Target};
 
 enum Controller {
     Embedded(Embedded),
     Remote(Remote),
 }
+
+/// The process that made the runtime for awaited calls; there is one for the process's life.
+static ASIDE: OnceLock<Born> = OnceLock::new();
 
 /// One session with a controller; its I/O runs in a thread that never takes the GIL.
 #[pyclass(frozen, name = "Client", module = "oarlock._oarlock")]
@@ -118,8 +122,11 @@ impl Drop for PyClient {
     fn drop(&mut self) {
         // In a forked child the threads of the parent do not exist and its locks may be held.
         if self.born.is_here() {
-            // SAFETY: dropped here and nowhere else.
-            unsafe { std::mem::ManuallyDrop::drop(&mut self.controller) };
+            // SAFETY: taken here and nowhere else.
+            let controller = unsafe { std::mem::ManuallyDrop::take(&mut self.controller) };
+            // Ending it takes time in which other threads may run, if there still are any.
+            let mut controller = Some(controller);
+            Python::try_attach(|py| py.detach(|| drop(controller.take())));
         }
     }
 }
@@ -144,13 +151,35 @@ impl PyClient {
         let place = directory.clone();
         let patience = Duration::try_from_secs_f64(timeout)
             .map_err(|_| PyValueError::new_err("timeout must be a number of seconds"))?;
-        let remote = py.detach(move || Remote::connect(&place, patience, python, bound()));
-        let remote = remote.map_err(|error| PyConnectionError::new_err(error.to_string()))?;
+        // In a thread of its own, so that this one can look for signals. If it is interrupted,
+        // what comes of the attempt is dropped, which closes it.
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            let _ = sender.send(Remote::connect(&place, patience, python, bound()));
+        });
+        let receiver = Mutex::new(receiver);
+        let mut connected = None;
+        wait::wait(py, None, |until| {
+            let left = until.saturating_duration_since(Instant::now());
+            connected = receiver.lock().recv_timeout(left).ok();
+            connected.is_some()
+        })?;
+        let remote = connected
+            .expect("the wait ends when there is an answer")
+            .map_err(|error| PyConnectionError::new_err(error.to_string()))?;
         let core = remote.core.clone();
         let client = Self::new(core, Controller::Remote(remote), directory);
         // The controller's first message tells the engines; a client starts knowing them.
-        wait::wait(py, Some(timeout), |until| client.core.wait_engines(until, |_, v| v > 0))?;
-        Ok(client)
+        let told = wait::wait(py, Some(timeout), |until| {
+            client.core.wait_engines(until, |_, version| version > 0)
+                || client.core.gone().is_some()
+        })?;
+        client.check(py)?;
+        if told {
+            return Ok(client);
+        }
+        let text = format!("the controller in {} says nothing", client.directory.display());
+        Err(PyConnectionError::new_err(text))
     }
 
     #[getter]
@@ -226,14 +255,19 @@ impl PyClient {
 
     #[pyo3(signature = (n, timeout=None))]
     fn wait_engines_async<'py>(
-        &self,
-        py: Python<'py>,
+        slf: &Bound<'py, Self>,
         n: usize,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.check(py)?;
+        let (py, this) = (slf.py(), slf.get());
+        this.check(py)?;
+        if !ASIDE.get_or_init(Born::here).is_here() {
+            // The runtime for such calls was made before a fork and has no threads here.
+            let wait = slf.getattr("wait_engines")?;
+            return py.import("asyncio")?.call_method1("to_thread", (wait, n, timeout));
+        }
         let deadline = wait::deadline(timeout)?;
-        let core = self.core.clone();
+        let core = this.core.clone();
         pyo3_async_runtimes::tokio::future_into_py(py, async move {
             let far = || Instant::now() + Duration::from_secs(3600);
             let waiting = tokio::task::spawn_blocking(move || {
@@ -435,6 +469,12 @@ impl PyClient {
         }
     }
 
+    fn forget_token(&self, py: Python<'_>, token: u64) -> PyResult<()> {
+        self.born.check(py)?;
+        self.core.forget_token(token);
+        Ok(())
+    }
+
     #[pyo3(signature = (timeout=None))]
     fn next_tokens(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Vec<u64>> {
         self.born.check(py)?;
@@ -485,7 +525,10 @@ fn question(kind: &str, argument: Option<&Bound<'_, PyAny>>) -> PyResult<Request
         "purge" => {
             let ids: Option<Vec<String>> =
                 argument.map(PyAnyMethods::extract).transpose()?.flatten();
-            let parse = |ids: Vec<String>| ids.iter().map(|id| parse_msg_id(id)).collect();
+            let parse = |ids: Vec<String>| -> PyResult<Vec<_>> {
+                let ids = ids.iter().map(|id| parse_msg_id(id)).collect::<PyResult<Vec<_>>>()?;
+                Ok(runs(ids))
+            };
             Request::Purge(ids.map(parse).transpose()?)
         }
         other => return Err(PyValueError::new_err(format!("there is no request {other:?}"))),
@@ -504,7 +547,10 @@ fn answer(py: Python<'_>, reply: Reply) -> PyResult<Bound<'_, PyAny>> {
             .into_any())
         }
         Reply::History(ids) => {
-            Ok(ids.into_iter().map(msg_id).collect::<Vec<_>>().into_pyobject(py)?.into_any())
+            let each = ids.into_iter().flat_map(|(session, first, count)| {
+                (first..first.saturating_add(count)).map(move |seq| msg_id((session, seq)))
+            });
+            Ok(each.collect::<Vec<_>>().into_pyobject(py)?.into_any())
         }
         Reply::Refused(why) => Err(PyRuntimeError::new_err(why)),
     }

@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use super::buffers;
 use super::client::python_version;
+use super::fork::Born;
 use crate::engine::{Engine, Process, Work};
 use crate::wire::{Kind, Status};
 
@@ -16,6 +17,16 @@ use crate::wire::{Kind, Status};
 #[pyclass(frozen, name = "Engine", module = "oarlock._oarlock")]
 pub(crate) struct PyEngine {
     engine: Engine,
+    born: Born,
+}
+
+impl PyEngine {
+    /// A task that forked and came back in the child ends there: the child is no engine.
+    fn leave_if_forked(&self) {
+        if !self.born.is_here() {
+            exit(0);
+        }
+    }
 }
 
 /// A signal may have come for a task that had ended by then; it is not for the next one.
@@ -47,7 +58,11 @@ impl PyEngine {
         let process = Process { interrupt: Box::new(interrupt), exit };
         let python = python_version(py);
         let engine = py.detach(move || Engine::join(&directory, patience, python, process));
-        Ok(Self { engine: engine.map_err(|error| PyConnectionError::new_err(error.to_string()))? })
+        let born = Born::here();
+        Ok(Self {
+            born,
+            engine: engine.map_err(|error| PyConnectionError::new_err(error.to_string()))?,
+        })
     }
 
     #[getter]
@@ -56,6 +71,7 @@ impl PyEngine {
     }
 
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        self.leave_if_forked();
         let work = if let Some(work) = self.engine.slot().try_next() {
             work
         } else {
@@ -82,6 +98,7 @@ impl PyEngine {
     }
 
     fn done(&self, py: Python<'_>, status: u8, parts: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.leave_if_forked();
         let status = match status {
             1 => Status::Ok,
             2 => Status::Error,
@@ -91,6 +108,12 @@ impl PyEngine {
         };
         let parts = buffers::parts(parts)?;
         if self.engine.slot().done(status, parts, |message| self.engine.send(message)) {
+            swallow_interrupt(py)?;
+        }
+        if !self.engine.has_room() {
+            // The controller takes less than this engine makes. Nothing runs, so an interrupt is
+            // for nobody; the end of the session gives room, too.
+            py.detach(|| self.engine.wait_room());
             swallow_interrupt(py)?;
         }
         Ok(())

@@ -97,10 +97,9 @@ impl PyTasks {
     #[staticmethod]
     fn join(tasks: Vec<PyRef<'_, Self>>) -> Self {
         let joined = Tasks::join(tasks.iter().map(|set| &set.tasks));
-        match (joined, tasks.first()) {
-            (Some(joined), Some(first)) => first.with(joined),
-            _ => Self::new(Tasks::none(), None),
-        }
+        // The empty set belongs to no client.
+        let core = tasks.iter().find_map(|set| set.core.clone());
+        Self::new(joined.unwrap_or_else(Tasks::none), core)
     }
 
     fn msg_ids(&self) -> Vec<String> {
@@ -203,27 +202,11 @@ impl PyTasks {
         parts.map(|parts| buffers::to_python(py, parts)).transpose()
     }
 
-    /// The parts of a run of finished tasks at once, for those who read many.
-    fn parts_range<'py>(
-        &self,
-        py: Python<'py>,
-        start: usize,
-        stop: usize,
-    ) -> PyResult<Bound<'py, PyList>> {
-        self.born.check(py)?;
-        let list = PyList::empty(py);
-        for index in start..stop.min(self.tasks.len()) {
-            let parts = self.tasks.record(index, |record| record.parts.clone());
-            match parts {
-                Some(parts) => list.append(buffers::to_python(py, parts)?)?,
-                None => list.append(py.None())?,
-            }
-        }
-        Ok(list)
-    }
-
-    fn release(&self, py: Python<'_>) -> PyResult<()> {
-        self.here(py)?.release();
+    #[pyo3(signature = (indexes=None))]
+    fn release(&self, py: Python<'_>, indexes: Option<Vec<usize>>) -> PyResult<()> {
+        let tasks = self.here(py)?;
+        indexes.iter().flatten().try_for_each(|index| self.check(py, *index))?;
+        tasks.release(indexes.as_deref());
         Ok(())
     }
 

@@ -98,10 +98,6 @@ pub struct Changing {
     pub records: Vec<Record>,
     /// Tasks with an outcome.
     pub done: u32,
-    /// Items of the tasks with an outcome.
-    pub items_done: u64,
-    /// Whether a task ended otherwise than well.
-    pub failed: bool,
     /// Text of those tasks that wrote any.
     pub written: HashMap<u32, Written>,
     /// Grows with each piece of text.
@@ -109,6 +105,8 @@ pub struct Changing {
     /// Stamps of tasks that others submitted.
     pub submitted: HashMap<u32, Stamp>,
     waiting: Vec<Waiting>,
+    /// Waits for single tasks; there may be one for each.
+    single: HashMap<u32, Vec<Weak<Countdown>>>,
 }
 
 struct Waiting {
@@ -169,12 +167,11 @@ impl Batch {
             changing: Mutex::new(Changing {
                 records: std::iter::repeat_with(|| BLANK).take(len).collect(),
                 done: 0,
-                items_done: 0,
-                failed: false,
                 written: HashMap::new(),
                 written_version: 0,
                 submitted: HashMap::new(),
                 waiting: Vec::new(),
+                single: HashMap::new(),
             }),
         }
     }
@@ -192,7 +189,6 @@ impl Batch {
     /// Enters an outcome; the first one counts. Says how many tasks are still pending, or `None`
     /// when this one had an outcome already.
     pub(crate) fn end(&self, index: u32, ended: Ended) -> Option<u32> {
-        let items = self.items_in(index);
         let mut changing = self.changing.lock();
         let rank = changing.done;
         let record = &mut changing.records[index as usize];
@@ -209,9 +205,9 @@ impl Batch {
         record.received = ended.received;
         record.parts = Some(ended.parts);
         changing.done += 1;
-        changing.items_done += items;
         let failed = ended.state != State::Ok;
-        changing.failed |= failed;
+        let single = changing.single.remove(&index).into_iter().flatten();
+        single.filter_map(|countdown| countdown.upgrade()).for_each(|countdown| countdown.one());
         if !changing.waiting.is_empty() {
             changing.waiting.retain(|waiting| {
                 let Some(countdown) = waiting.countdown.upgrade() else { return false };
@@ -279,6 +275,15 @@ impl Batch {
     ) -> isize {
         let mut changing = self.changing.lock();
         let records = &changing.records[tasks.start as usize..tasks.end as usize];
+        if tasks.len() == 1 && !failure {
+            let pending = records[0].state == State::Pending;
+            if pending {
+                let waits = changing.single.entry(tasks.start).or_default();
+                waits.retain(|wait| wait.strong_count() > 0);
+                waits.push(Arc::downgrade(countdown));
+            }
+            return isize::from(pending);
+        }
         let pending = records.iter().filter(|record| record.state == State::Pending).count();
         if pending > 0 {
             changing.waiting.retain(|waiting| waiting.countdown.strong_count() > 0);

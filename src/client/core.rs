@@ -79,6 +79,15 @@ pub struct Core {
     why: Mutex<String>,
 }
 
+/// Ends a session when its I/O thread ends, whatever the reason: nobody may wait for it then.
+pub struct Lifetime(pub Arc<Core>);
+
+impl Drop for Lifetime {
+    fn drop(&mut self) {
+        self.0.end_session("the I/O thread ended", crate::clock::wall_clock());
+    }
+}
+
 #[derive(Default)]
 struct Replies {
     next: u64,
@@ -221,7 +230,8 @@ impl Core {
         parts: Parts,
         now: Stamp,
     ) -> Tasks {
-        let bytes = parts.iter().map(|part| part.len() as u64).sum();
+        let bytes =
+            if engines.is_empty() { 0 } else { parts.iter().map(|part| part.len() as u64).sum() };
         let sending = self.sending.lock();
         let batch = self.enter(engines.len(), None, bytes, now, None);
         let handle = Tasks::of(self.session, batch.clone());
@@ -391,9 +401,13 @@ impl Core {
         for batch in pending {
             self.abandon(&batch, now);
         }
+        // Each lock is taken once, so that nobody is between looking and waiting.
+        drop(self.table.lock());
         self.idle.notify_all();
         self.room.notify_all();
+        drop(self.engines.lock());
         self.engines_changed.notify_all();
+        drop(self.replies.lock());
         self.replied.notify_all();
         self.tokens.close();
     }
@@ -446,11 +460,6 @@ impl Core {
                 return enough(engines.list.len(), engines.version);
             }
         }
-    }
-
-    /// Lets those who wait for engines look around, as when one failed to start.
-    pub fn wake_engine_waits(&self) {
-        self.engines_changed.notify_all();
     }
 
     // --- questions
@@ -550,6 +559,11 @@ impl Core {
         let mut notices = self.notices.lock();
         let countdown = tasks.notify(until, Ring::Token(self.tokens.clone(), token));
         notices.insert(token, countdown);
+    }
+
+    /// A token is no longer wanted.
+    pub fn forget_token(&self, token: u64) {
+        self.notices.lock().remove(&token);
     }
 
     /// Takes the tokens there are, waiting for the first; `None` when the session is over.

@@ -14,5 +14,5 @@ pub mod tasks;
 mod testing;
 
 pub use self::batch::State;
-pub use self::core::{Core, Submission, Uplink};
+pub use self::core::{Core, Lifetime, Submission, Uplink};
 pub use self::tasks::{Tasks, Until, Wait};

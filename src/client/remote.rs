@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::core::{Core, Uplink};
+use super::core::{Core, Lifetime, Uplink};
 use crate::clock::wall_clock;
 use crate::transport::{self, Event, Outbox, PushError, Sink, place};
 use crate::wire::{FromClient, Hello, Message, Role, ToClient, limits};
@@ -63,9 +63,10 @@ impl Remote {
         let connecting = transport::connect(directory, &hello, silence, sink, patience);
         let (accepted, outbox) = runtime.block_on(connecting).map_err(io::Error::other)?;
         let core = Arc::new(Core::new(session, Box::new(Session(outbox.clone())), bound));
-        let inside = core.clone();
+        let inside = Lifetime(core.clone());
         let thread = std::thread::Builder::new().name("oarlock-io".to_owned()).spawn(move || {
-            runtime.block_on(live(&inside, events));
+            let Lifetime(core) = &inside;
+            runtime.block_on(live(core, events));
             runtime.shutdown_timeout(Duration::from_millis(100));
         });
         let thread = Mutex::new(Some(thread?));
@@ -78,6 +79,12 @@ impl Remote {
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

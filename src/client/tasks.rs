@@ -1,5 +1,6 @@
 //! Sets of tasks: what users hold. Parts of batches, joined in any order, never copied.
 
+use std::collections::HashMap;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -165,6 +166,9 @@ impl Tasks {
         let mut sets = sets.into_iter();
         let mut joined = sets.next()?.clone();
         for set in sets {
+            if joined.is_empty() {
+                joined.session = set.session;
+            }
             for segment in &set.segments {
                 joined.push(&segment.batch, segment.tasks.clone());
             }
@@ -306,17 +310,28 @@ impl Tasks {
         order.into_iter().map(|(_, _, index)| index).collect()
     }
 
-    /// Forgets the outcomes of the finished tasks, not their records, where no other set holds
-    /// them.
-    pub fn release(&self) {
+    /// Forgets the outcomes of these of them, or of all, not their records, where no other set
+    /// holds them. Indexes must be below `len`.
+    pub fn release(&self, indexes: Option<&[usize]>) {
+        let mut own = HashMap::<*const Batch, usize>::new();
         for segment in &self.segments {
-            if segment.batch.holders.load(Ordering::Acquire) > 1 {
-                continue;
+            *own.entry(Arc::as_ptr(&segment.batch)).or_default() += 1;
+        }
+        let free = |batch: &Arc<Batch>, tasks: Range<u32>| {
+            if batch.holders.load(Ordering::Acquire) <= own[&Arc::as_ptr(batch)] {
+                let mut changing = batch.lock();
+                for index in tasks {
+                    changing.records[index as usize].parts = None;
+                }
             }
-            let mut changing = segment.batch.lock();
-            for index in segment.tasks.clone() {
-                changing.records[index as usize].parts = None;
+        };
+        if let Some(indexes) = indexes {
+            for index in indexes {
+                let (batch, task) = self.locate(*index);
+                free(batch, task..task + 1);
             }
+        } else {
+            self.segments.iter().for_each(|segment| free(&segment.batch, segment.tasks.clone()));
         }
     }
 

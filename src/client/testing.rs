@@ -193,10 +193,10 @@ fn outcomes_are_released_only_by_their_last_holder() {
     let tasks = submit(&core, 1);
     let piece = tasks.pick([0]);
     core.receive(result(0, Status::Ok, 1, 2), 3);
-    tasks.release();
+    tasks.release(None);
     assert!(piece.record(0, |record| record.parts.is_some()));
     drop(tasks);
-    piece.release();
+    piece.release(Some(&[0]));
     assert!(piece.record(0, |record| record.parts.is_none()));
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::run::{Handle, Shell};
 use super::spawn::{Recipe, kill};
-use crate::client::Core;
+use crate::client::{Core, Lifetime};
 use crate::transport::{self, place};
 
 /// See the head of this file.
@@ -32,7 +32,9 @@ impl Embedded {
         };
         let core = shell.embed(bound);
         let handle = shell.handle();
+        let lifetime = Lifetime(core.clone());
         let run = move || {
+            let _lifetime = lifetime;
             runtime.block_on(shell.run());
             runtime.shutdown_timeout(Duration::from_millis(100));
         };

@@ -1,8 +1,7 @@
 //! Questions of clients and their answers.
 
-use crate::wire::{
-    ClientId, EngineId, Message, Reply, Request, SessionId, TaskId, ToClient, ToEngine,
-};
+use crate::wire::message::{Run, runs};
+use crate::wire::{ClientId, EngineId, Message, Reply, Request, TaskId, ToClient, ToEngine};
 
 use super::event::Effect;
 use super::state::{State, Turn};
@@ -28,11 +27,22 @@ impl Turn<'_> {
         }
     }
 
-    fn purge(&mut self, tasks: Option<Vec<(SessionId, u64)>>) -> Reply {
-        let ids: Vec<TaskId> = match tasks {
-            None => self.state.outcomes.iter().map(|(id, _)| id).collect(),
-            Some(tasks) => tasks.iter().flat_map(|task| self.state.ids(*task)).collect(),
+    fn purge(&mut self, tasks: Option<Vec<Run>>) -> Reply {
+        // What is kept is bounded, what is named is not.
+        let named = tasks.map(|mut runs| {
+            runs.sort_unstable();
+            runs
+        });
+        let is_named = |id: &TaskId| {
+            let Some(runs) = &named else { return true };
+            let Some(of) = self.state.clients.session(id.client) else { return false };
+            let after =
+                runs.partition_point(|(session, first, _)| (*session, *first) <= (of, id.seq));
+            let run = runs[..after].last();
+            run.is_some_and(|(session, first, count)| *session == of && id.seq - first < *count)
         };
+        let kept = self.state.outcomes.iter().map(|(id, _)| id);
+        let ids: Vec<TaskId> = kept.filter(is_named).collect();
         for id in ids {
             if self.state.outcomes.remove(id) {
                 self.state.clients.forget(id.client);
@@ -74,11 +84,6 @@ impl Turn<'_> {
 }
 
 impl State {
-    /// The tasks that a session may have meant by a number.
-    fn ids(&self, (session, seq): (SessionId, u64)) -> impl Iterator<Item = TaskId> {
-        self.clients.of_session(session).map(move |client| TaskId { client, seq })
-    }
-
     fn queue_status(&self) -> Reply {
         let engines = self.engines.iter().map(|engine| {
             let (direct, balanced) = (engine.direct.len(), engine.balanced.len());
@@ -87,12 +92,12 @@ impl State {
         Reply::QueueStatus(self.lanes.waiting(), engines.collect())
     }
 
-    fn history(&self) -> Vec<(SessionId, u64)> {
+    fn history(&self) -> Vec<Run> {
         let pending = self.tasks.iter().map(|(_, task)| (task.order, task.id));
         let kept = self.outcomes.iter().map(|(id, kept)| (kept.order, id));
         let mut known: Vec<_> = pending.chain(kept).collect();
         known.sort_unstable();
         let named = |(_, id): (u64, TaskId)| Some((self.clients.session(id.client)?, id.seq));
-        known.into_iter().filter_map(named).collect()
+        runs(known.into_iter().filter_map(named))
     }
 }

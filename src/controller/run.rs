@@ -252,10 +252,11 @@ impl Shell {
                     self.refused.push(Event::FromEngine(engine, refused));
                 }
             }
-            Effect::EndEngine(engine) => {
-                if let Some(engine) = self.engines.remove(&engine) {
+            Effect::EndEngine(id) => {
+                if let Some(engine) = self.engines.remove(&id) {
                     engine.outbox.abort();
-                    if self.processes.contains_key(&engine.pid) {
+                    // The process may have come back as another engine; then it is to live.
+                    if self.processes.get(&engine.pid) == Some(&Some(id)) {
                         spawn::kill(engine.pid);
                     }
                 }
@@ -323,9 +324,6 @@ impl Shell {
             let End { cause, output } = end;
             let text = format!("engine process {pid} ended before it joined: {cause}\n{output}");
             self.outlook.failures.lock().push(text.trim_end().to_owned());
-            if let Some(core) = &self.local {
-                core.wake_engine_waits();
-            }
             return;
         };
         let Some(engine) = self.engines.get_mut(&id) else { return };
@@ -387,12 +385,14 @@ impl Shell {
                 let sink = Sink::new(sender, move |event| Incoming::Engine(id, event));
                 let Ok(outbox) = arrival.admit(id.0, Some(limits::SILENCE), sink) else { return };
                 self.next_engine += 1;
-                if let Some(engine) = self.processes.get_mut(&pid) {
-                    *engine = Some(id);
-                }
+                let before = self.processes.get_mut(&pid).and_then(|engine| engine.replace(id));
                 self.engines.insert(id, Engine { outbox, pid, closed: None, end: None });
                 let info = EngineInfo { id, session, pid, host };
                 self.handle_event(Event::EngineJoined { info });
+                // The same process comes anew: what it was before is gone.
+                if let Some(before) = before {
+                    self.lose(before);
+                }
             }
         }
     }
@@ -424,6 +424,10 @@ impl Shell {
                     self.clients.remove(&id);
                 }
                 Ok(Some(Incoming::Arrival(arrival))) => arrival.refuse("this cluster is stopping"),
+                Ok(Some(Incoming::Control(Control::Watch(started)))) => {
+                    spawn::kill(started.pid());
+                    self.take(Incoming::Control(Control::Watch(started)));
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(_) => {

@@ -42,7 +42,7 @@ impl Recipe {
             .split_first()
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program to start"))?;
         let (log, file) = new_log(&self.log_directory)?;
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .args(arguments)
             .envs(&self.env)
             .stdin(Stdio::null())
@@ -51,8 +51,15 @@ impl Recipe {
             .process_group(0)
             .spawn()?;
         let pid = Pid::from_child(&child);
-        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        Ok(Started { child, pidfd, log })
+        match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            Ok(pidfd) => Ok(Started { child, pidfd, log }),
+            Err(error) => {
+                // Nobody would notice its end.
+                child.kill()?;
+                child.wait()?;
+                Err(error.into())
+            }
+        }
     }
 }
 

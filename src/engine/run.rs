@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
@@ -15,15 +16,16 @@ use tokio::time::{Instant, sleep_until};
 
 use super::slot::{ANNOUNCE_AFTER, REPORT_EVERY, Slot};
 use crate::transport::{self, CloseReason, ConnectError, Event, Outbox, PushError, Sink, place};
+use crate::wire::limits::QUEUED_MAX;
 use crate::wire::{FromEngine, Hello, Message, Parts, Role, Status, ToEngine};
 
 /// How long an engine whose session broke knocks again. If the controller lives, it comes back as
 /// a new engine; if not, nobody is there to wait for.
 const LEASE: Duration = Duration::from_millis(500);
 /// How long one attempt to join takes at most, and the pause before the next.
-const ATTEMPT: Duration = Duration::from_secs(5);
+const ATTEMPT: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_millis(100);
-/// How long a running task may go on after the engine was told to end.
+/// How long a running task may go on after the cluster said goodbye.
 const GRACE: Duration = Duration::from_millis(300);
 
 /// What the I/O thread needs of the process around it.
@@ -66,6 +68,12 @@ struct Joined {
 }
 
 impl Home {
+    /// Whether this place belonged to a process that has ended.
+    fn is_abandoned(&self) -> bool {
+        place::read(&self.directory)
+            .is_ok_and(|connection| connection.embedded && has_ended(connection.pid))
+    }
+
     async fn join(&self, patience: Duration) -> io::Result<Joined> {
         let deadline = Instant::now() + patience;
         loop {
@@ -73,6 +81,10 @@ impl Home {
                 Ok(joined) => return Ok(joined),
                 Err(error) => error,
             };
+            if self.is_abandoned() {
+                place::clear(&self.directory);
+                return Err(error);
+            }
             // A controller that comes anew has a new secret, so it is read at each attempt.
             let gone = matches!(error.kind(), io::ErrorKind::NotFound);
             if !gone || !self.directory.exists() || Instant::now() + RETRY >= deadline {
@@ -147,6 +159,17 @@ impl Engine {
         push(&self.shared, message);
     }
 
+    /// Whether what waits to be sent is within its bound.
+    pub fn has_room(&self) -> bool {
+        self.shared.outbox.read().queued_bytes() <= QUEUED_MAX
+    }
+
+    /// Waits until it is, or the session ends.
+    pub fn wait_room(&self) {
+        let outbox = self.shared.outbox.read().clone();
+        outbox.wait_queued(QUEUED_MAX);
+    }
+
     /// Says goodbye after everything queued has been sent.
     pub fn leave(&self) {
         self.shared.leave.notify_one();
@@ -154,6 +177,14 @@ impl Engine {
             let _ = thread.join();
         }
     }
+}
+
+/// Whether a process of this host has ended, reaped or not.
+fn has_ended(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return true };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return true };
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
 /// Notices the end of a process of this host.
@@ -197,24 +228,22 @@ async fn live(
     let mut report_at: Option<Instant> = None;
     let mut end_at: Option<Instant> = None;
     let mut leaving = false;
+    let mut asked = false;
     let mut open = true;
     loop {
         let far = Instant::now() + Duration::from_secs(3600);
         tokio::select! {
             event = events.recv(), if open => match event {
                 Some(Event::Messages(messages)) => {
-                    let ends = messages.iter().any(|m| matches!(m.head, ToEngine::Shutdown));
+                    asked |= messages.iter().any(|m| matches!(m.head, ToEngine::Shutdown));
                     slot.receive(messages, send, &process.interrupt);
-                    if ends {
-                        end_at = Some(Instant::now() + GRACE);
-                    }
                     report_at.get_or_insert(Instant::now() + ANNOUNCE_AFTER);
                 }
                 Some(Event::Closed(reason)) => {
                     if leaving {
                         return;
                     }
-                    let ended = matches!(reason, CloseReason::Goodbye) || end_at.is_some();
+                    let ended = matches!(reason, CloseReason::Goodbye) || asked;
                     if ended || home.embedded {
                         if home.embedded && !ended {
                             place::clear(&home.directory);

@@ -4,7 +4,7 @@
 //! Invariants: at most one task runs; tasks start in the order they came; a task that was given
 //! back or cancelled before its start never starts; every task ends with exactly one message.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -72,6 +72,9 @@ struct Inner {
     waiting: bool,
     /// Whether a signal was sent to the main thread for the task that runs.
     signalled: bool,
+    /// Tasks whose cancellation overtook them, oldest first. Some had ended before; these are
+    /// never seen again, hence the bound.
+    doomed: VecDeque<TaskId>,
 }
 
 /// See the head of this file.
@@ -106,6 +109,7 @@ impl Slot {
                     inner.entries.push_back(Entry::Func(func, body));
                 }
                 ToEngine::Forget(func) => inner.entries.push_back(Entry::Forget(func)),
+                ToEngine::Task { id, .. } if inner.take_doomed(id) => reply(cancelled(id)),
                 ToEngine::Task { id, func, kind } => {
                     let parts = message.parts;
                     inner.entries.push_back(Entry::Task(Queued { id, func, kind, parts }));
@@ -115,14 +119,10 @@ impl Slot {
                     reply(Message::bare(FromEngine::Returned(back)));
                 }
                 ToEngine::Cancel(ids) => {
-                    for id in inner.remove(&ids) {
-                        let status = Status::Cancelled;
-                        reply(Message::bare(FromEngine::Result {
-                            id,
-                            status,
-                            started: 0,
-                            completed: 0,
-                        }));
+                    let removed = inner.remove(&ids);
+                    inner.doom(&ids, &removed);
+                    for id in removed {
+                        reply(cancelled(id));
                     }
                     if let Some(running) = &mut inner.running
                         && !running.cancelled
@@ -177,7 +177,9 @@ impl Slot {
 
     /// The session with the controller is lost: what it sent is void.
     pub(crate) fn clear(&self) {
-        self.inner.lock().entries.clear();
+        let mut inner = self.inner.lock();
+        inner.entries.clear();
+        inner.doomed.clear();
     }
 
     // --- the main thread's side
@@ -251,6 +253,14 @@ impl Slot {
     }
 }
 
+/// Cancellations remembered for tasks that may still be on their way.
+const DOOMED: usize = 10_000;
+
+fn cancelled(id: TaskId) -> Message<FromEngine> {
+    let status = Status::Cancelled;
+    Message::bare(FromEngine::Result { id, status, started: 0, completed: 0 })
+}
+
 impl Inner {
     fn take(&mut self) -> Option<Work> {
         if self.ended {
@@ -266,9 +276,24 @@ impl Inner {
         })
     }
 
+    /// Remembers those of these tasks that are neither here nor running.
+    fn doom(&mut self, ids: &[TaskId], removed: &[TaskId]) {
+        let removed: HashSet<_> = removed.iter().collect();
+        let running = self.running.as_ref().map(|running| running.id);
+        let unknown = ids.iter().filter(|id| !removed.contains(id) && Some(**id) != running);
+        self.doomed.extend(unknown);
+        let surplus = self.doomed.len().saturating_sub(DOOMED);
+        self.doomed.drain(..surplus);
+    }
+
+    fn take_doomed(&mut self, id: TaskId) -> bool {
+        let place = self.doomed.iter().position(|doomed| *doomed == id);
+        place.is_some_and(|place| self.doomed.remove(place).is_some())
+    }
+
     /// Takes out those of these tasks that have not been started.
     fn remove(&mut self, ids: &[TaskId]) -> Vec<TaskId> {
-        let wanted: std::collections::HashSet<_> = ids.iter().copied().collect();
+        let wanted: HashSet<_> = ids.iter().copied().collect();
         let mut removed = Vec::new();
         self.entries.retain(|entry| match entry {
             Entry::Task(task) if wanted.contains(&task.id) => {

@@ -104,6 +104,20 @@ fn a_cancelled_task_never_starts_and_says_so() {
 }
 
 #[test]
+fn a_cancellation_that_overtakes_its_task_is_remembered() {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![Message::bare(ToEngine::Cancel(vec![id(1)]))]);
+    assert_eq!(said.heads(), []);
+    said.receive(&slot, vec![task(0), task(1)]);
+    let result =
+        FromEngine::Result { id: id(1), status: Status::Cancelled, started: 0, completed: 0 };
+    assert_eq!(said.heads(), [result]);
+    assert_eq!(next_task(&slot).unwrap(), "0");
+    said.done(&slot, Status::Ok);
+    assert!(slot.try_next().is_none());
+}
+
+#[test]
 fn a_running_task_is_interrupted_once_and_its_end_tells_that_a_signal_may_be_left() {
     let (slot, said) = (Slot::default(), Said::default());
     said.receive(&slot, vec![task(0)]);

@@ -177,7 +177,7 @@ where
         if !matches!(directory::check_peer(&stream), Ok(Ok(()))) {
             return None;
         }
-        let hello: Hello = match hear(&mut stream).await {
+        let mut hello: Hello = match hear(&mut stream).await {
             Ok(hello) => hello,
             Err(Unheard::Io(_) | Unheard::Stranger) => return None,
             Err(fault) => {
@@ -189,6 +189,12 @@ where
         if !bool::from(hello.token.ct_eq(&self.keeper.token)) {
             refuse(&mut stream, "the token is not that of the cluster here").await;
             return None;
+        }
+        // The kernel knows better who it is, unless it lives in another namespace.
+        if let Some(pid) =
+            stream.peer_cred().ok().and_then(|peer| peer.pid()).filter(|pid| *pid > 0)
+        {
+            hello.pid = pid.cast_unsigned();
         }
         let (directory, keeper) = (Arc::clone(&self.directory), Arc::clone(&self.keeper));
         Some(Arrival::new(hello, stream, directory, keeper))

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
 
@@ -55,6 +55,15 @@ impl<Out: Head> Outbox<Out> {
         self.shared.flow.lock().queued()
     }
 
+    /// Waits until at most `limit` bytes are queued; the end of the session leaves none. Blocks its
+    /// thread, so not for the one that runs the session.
+    pub fn wait_queued(&self, limit: usize) {
+        let mut flow = self.shared.flow.lock();
+        while flow.queued() > limit {
+            self.shared.drained.wait(&mut flow);
+        }
+    }
+
     /// Ends the session once everything queued has arrived; further pushes fail.
     pub fn close(&self) {
         self.shared.flow.lock().leave();
@@ -90,6 +99,8 @@ pub(crate) struct Shared {
     pub(crate) flow: Mutex<Flow>,
     /// Wakes the writer.
     pub(crate) wake: Notify,
+    /// Wakes who waits for room in the queue.
+    pub(crate) drained: Condvar,
     /// Whether anything arrived since the last tick.
     pub(crate) heard: AtomicBool,
     /// Whether the reader waits for the caller, so that silence is our own.
@@ -109,6 +120,7 @@ impl Shared {
         let shared = Self {
             flow: Mutex::default(),
             wake: Notify::new(),
+            drained: Condvar::new(),
             heard: AtomicBool::new(false),
             busy: AtomicBool::new(false),
             ending: Mutex::new(Ending { reason: None, stop: Some(stop) }),
@@ -136,6 +148,7 @@ impl Shared {
     /// Forgets what is queued and tells why the session ended.
     pub(crate) fn shut(&self) -> CloseReason {
         self.flow.lock().shut();
+        self.drained.notify_all();
         self.ending.lock().reason.clone().unwrap_or(CloseReason::Aborted)
     }
 

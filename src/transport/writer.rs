@@ -63,6 +63,7 @@ impl<S: Sender> Writer<S> {
     async fn send_all(&mut self) -> Result<(), CloseReason> {
         loop {
             let next = self.shared.flow.lock().next();
+            self.shared.drained.notify_all();
             let sent = match next {
                 None => return Ok(()),
                 Some(Outgoing::Packet(frames)) => timeout(SEND_STALL, self.ctl.send(frames)).await,

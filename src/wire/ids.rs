@@ -28,19 +28,10 @@ pub struct TaskId {
 #[serde(transparent)]
 pub struct SessionId(#[serde(with = "serde_bytes")] pub [u8; 16]);
 
-/// Name of a function: the first sixteen bytes of the BLAKE3 hash of its pickle.
+/// Name of a function: sixteen bytes of a hash of its pickle, which its client computes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FuncId(#[serde(with = "serde_bytes")] pub [u8; 16]);
-
-impl FuncId {
-    /// The name of the function whose pickle is `body`.
-    pub fn of(body: &[u8]) -> Self {
-        let mut id = [0; 16];
-        id.copy_from_slice(&blake3::hash(body).as_bytes()[..16]);
-        Self(id)
-    }
-}
 
 fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -53,3 +53,6 @@ pub const SEND_STALL: Duration = Duration::from_millis(100);
 
 /// Captured output of one task and stream, in bytes; what comes after is counted, not kept.
 pub const OUTPUT_MAX: usize = 1024 * 1024;
+
+/// Bytes of outcomes that an engine queues before it waits to have them taken.
+pub const QUEUED_MAX: usize = 64 * 1024 * 1024;

@@ -153,6 +153,25 @@ pub enum FromClient {
     },
 }
 
+/// Tasks of one session with consecutive numbers: session, first number, how many.
+pub type Run = (SessionId, u64, u64);
+
+/// Writes tasks as runs, in the same order.
+pub fn runs(tasks: impl IntoIterator<Item = (SessionId, u64)>) -> Vec<Run> {
+    let mut runs = Vec::<Run>::new();
+    for (session, seq) in tasks {
+        match runs.last_mut() {
+            Some((last, first, count))
+                if *last == session && first.checked_add(*count) == Some(seq) =>
+            {
+                *count += 1;
+            }
+            _ => runs.push((session, seq, 1)),
+        }
+    }
+    runs
+}
+
 /// A question of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
@@ -161,7 +180,7 @@ pub enum Request {
     /// Numbers of all tasks the controller still knows, by session, in order of submission.
     History,
     /// Forget the kept outcomes of these tasks; `None` for all.
-    Purge(Option<Vec<(SessionId, u64)>>),
+    Purge(Option<Vec<Run>>),
     /// End the process of these engines.
     Shutdown(Vec<EngineId>),
     /// Send this signal to the processes of these engines.
@@ -177,8 +196,8 @@ pub enum Reply {
     Done,
     /// Tasks waiting for an engine, then per engine `(id, queue, tasks, completed)`.
     QueueStatus(u64, Vec<(EngineId, u64, u64, u64)>),
-    /// Session and number of each task.
-    History(Vec<(SessionId, u64)>),
+    /// The tasks, in order of submission.
+    History(Vec<Run>),
     /// Not done, and why.
     Refused(String),
 }

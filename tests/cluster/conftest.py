@@ -1,4 +1,4 @@
-"""Fixtures for tests on a cluster: tasks that a test holds, source as typed, scripts."""
+"""Fixtures for tests on a cluster: tasks that a test holds, scripts."""
 
 import os
 import select
@@ -73,18 +73,6 @@ def gate(tmp_path):
     made = Gate(tmp_path)
     yield made
     made.close()
-
-
-@pytest.fixture
-def typed():
-    """Runs source as if typed in this client's ``__main__``; gives its globals."""
-
-    def run(source, **names):
-        space = {"__name__": "__main__", **names}
-        exec(compile(source, "<typed>", "exec"), space)
-        return space
-
-    return run
 
 
 @pytest.fixture

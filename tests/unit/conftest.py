@@ -33,18 +33,6 @@ def user_namespace():
 
 
 @pytest.fixture
-def typed():
-    """Runs source as if typed in a client's ``__main__``; gives its globals."""
-
-    def run(source, **names):
-        space = {"__name__": "__main__", **names}
-        exec(compile(source, "<typed>", "exec"), space)
-        return space
-
-    return run
-
-
-@pytest.fixture
 def interpreter(tmp_path):
     """Runs source as the ``__main__`` of an interpreter of its own, beside the others of a test."""
 

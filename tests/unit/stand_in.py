@@ -33,7 +33,7 @@ def install():
         from oarlock import _oarlock  # noqa: F401
     except ImportError:
         core = types.ModuleType("oarlock._oarlock")
-        names = ["PENDING", "OK", "ERROR", "PARTIAL", "CANCELLED", "LOST", "REFUSED"]
+        names = ["PENDING", "OK", "ERROR", "PARTIAL", "CANCELLED", "LOST", "REFUSED", "GONE"]
         vars(core).update({name: number for number, name in enumerate(names)})
         # Named in annotations of modules that are imported here but do not run.
         vars(core).update({name: type(name, (), {}) for name in ("Client", "Engine", "Tasks")})

@@ -13,10 +13,10 @@ from oarlock.serialize import describe, dumps, loads, pack_error
 
 __all__ = ["Runner"]
 
-#: A running chunk tells how far it is at most this often, in seconds.
-_TELL_EVERY: Final = 0.05
 #: Items of a chunk that run between two looks at the clock, at most.
 _STEP: Final = 64
+#: Steps that take less than this, in seconds, grow.
+_SHORT: Final = 0.005
 
 Outcome = tuple[int, Sequence[Any]]
 
@@ -94,8 +94,10 @@ class Runner:
         unsent = error.ItemError
         failures = 0
         rows = iter(_arguments(parts))
-        told = now = time.monotonic()
-        # The clock is not read for every item: fast ones run in steps of growing length.
+        now = time.monotonic()
+        # The clock is not read for every item: fast ones run in steps of growing length. How far
+        # it is is told after each, before an item that may take for ever; the core sends it on
+        # when it is due.
         step, done = 1, -1
         while done < len(values):
             done = len(values)
@@ -111,11 +113,9 @@ class Runner:
                         raise
                     add(self._item_error(raised))
                     failures += 1
+            self._core.progress(len(values))
             before, now = now, time.monotonic()
-            if now - told >= _TELL_EVERY:
-                self._core.progress(len(values))
-                told = now
-            step = min(2 * step, _STEP) if now - before < _TELL_EVERY / 10 else 1
+            step = min(2 * step, _STEP) if now - before < _SHORT else 1
         try:
             packed = dumps(values, "result")
         except Exception:

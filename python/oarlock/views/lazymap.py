@@ -4,6 +4,10 @@ Input is read in `next()`, in the caller's thread: as much as keeps `max_outstan
 unfinished and the window of tasks not yet taken within `_WINDOW` times that. So memory is bounded
 whatever the length of the input, and an error of the input shows at its own position: after the
 values of all items before it.
+
+Ctrl-C loses no item: what was read stays here until it is sent, and a task until its value is
+given, so iteration can go on where it was left. Each step makes what is new first and then replaces
+the old in one statement, between whose parts no signal handler runs.
 """
 
 from collections import deque
@@ -27,8 +31,8 @@ _WINDOW: Final = 4
 class LazyMapIterator(Iterator[Any]):
     """Iterates over the values of `LoadBalancedView.imap`.
 
-    An item that failed raises at its place and the next call goes on with the next item. Not for
-    use from two threads at once.
+    An item that failed raises at its place and the next call goes on with the next item; after a
+    KeyboardInterrupt it goes on where it was. Not for use from two threads at once.
 
     Example:
         >>> values = lview.imap(abs, [-1, 2, -3])
@@ -54,6 +58,7 @@ class LazyMapIterator(Iterator[Any]):
         self._limit = _checked_limit(max_outstanding)
         self._return_exceptions = return_exceptions
         self._input_error: BaseException | None = None
+        self._unsent: list[tuple[Any, ...]] = []
         # Every task not yet taken is in one of these two: still to look at, or known to be done.
         self._window = _oarlock.Tasks.join(())
         self._done: deque[_oarlock.Tasks] = deque()
@@ -79,17 +84,22 @@ class LazyMapIterator(Iterator[Any]):
             if error is not None:
                 raise error
             raise StopIteration
-        task = self._done.popleft()
         result = AsyncResult(
             self._view.client,
-            task,
+            self._done[0],
             fname=self._name,
             targets=None,
             single=True,
             label=self._view.label,
             return_exceptions=self._return_exceptions,
         )
-        return result.get()
+        try:
+            value = result.get()
+        except Exception:
+            del self._done[0]
+            raise
+        del self._done[0]
+        return value
 
     def cancel(self) -> None:
         """Read no more input; what was submitted still runs and is still given."""
@@ -99,14 +109,14 @@ class LazyMapIterator(Iterator[Any]):
 
     def _fill(self) -> None:
         """Submit as many items as there is room for, in one crossing."""
-        if self._rows is None:
+        if self._rows is None and not self._unsent:
             return
         room = self._room()
         if room is None:
-            while self._rows is not None:
-                self._submit(self._read(1024))
+            while self._rows is not None or self._unsent:
+                self._submit(1024)
         elif room > 0:
-            self._submit(self._read(room))
+            self._submit(room)
 
     def _room(self) -> int | None:
         """How many items to submit now; None for all there are."""
@@ -119,23 +129,26 @@ class LazyMapIterator(Iterator[Any]):
         # A few at a time: each crossing has its price.
         return room if room >= max(1, limit // 4) else 0
 
-    def _read(self, count: int) -> list[tuple[Any, ...]]:
-        """Up to `count` rows. An error of the input is kept until its turn comes."""
-        rows: list[tuple[Any, ...]] = []
-        if self._rows is None:
-            return rows
+    def _read(self, count: int) -> None:
+        """Have `count` rows to send, if there are. An error of the input is kept for its turn."""
+        missing = count - len(self._unsent)
+        if self._rows is None or missing <= 0:
+            return
         try:
-            for row in islice(self._rows, count):
-                rows.append(row)  # noqa: PERF402 - what was read before an error must stay read
+            # One by one: what was read before an error or an interrupt stays.
+            for row in islice(self._rows, missing):
+                self._unsent.append(row)
         except Exception as error:  # raised when its turn comes
             self._input_error = error
             self._rows = None
         else:
-            if len(rows) < count:
+            if len(self._unsent) < count:
                 self._rows = None
-        return rows
 
-    def _submit(self, rows: list[tuple[Any, ...]]) -> None:
+    def _submit(self, count: int) -> None:
+        """Send up to `count` items."""
+        self._read(count)
+        rows = self._unsent[:count]
         if not rows:
             return
         view = self._view
@@ -147,12 +160,14 @@ class LazyMapIterator(Iterator[Any]):
             lambda: view._send(self._func, _oarlock.APPLY, payloads, None, failed),
             view.label,
         )
-        self._window = _oarlock.Tasks.join((self._window, tasks)) if len(self._window) else tasks
+        window = _oarlock.Tasks.join((self._window, tasks)) if len(self._window) else tasks
+        # Interrupted while it sends, it sends the same again: rather run twice than lost.
+        self._window, self._unsent = window, self._unsent[count:]
 
     # --- taking outcomes
 
     def _collect(self) -> None:
-        """Wait until one value can be given and move all that can to `_done`."""
+        """Wait until one value can be given and move all that can to `_done`, which is empty."""
         window = self._window
         if not len(window):
             return
@@ -165,8 +180,9 @@ class LazyMapIterator(Iterator[Any]):
             window.wait_count(1)
             taken = window.completion_order()
         left = set(taken)
-        self._window = window.pick([i for i in range(len(window)) if i not in left])
-        self._done.extend(window.pick((i,)) for i in taken)
+        done = deque(window.pick((i,)) for i in taken)
+        rest = window.pick([i for i in range(len(window)) if i not in left])
+        self._window, self._done = rest, done
 
 
 def _checked_limit(max_outstanding: int | str) -> int | None:

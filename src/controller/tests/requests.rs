@@ -45,7 +45,7 @@ fn the_history_lists_what_is_pending_or_kept_in_order_of_submission() {
     world.client(1, submit(0, 1));
     world.client(0, submit(2, 1));
     world.done(0, 1, MS);
-    let all = vec![(session(0), 0), (session(0), 1), (session(1), 0), (session(0), 2)];
+    let all = vec![(session(0), 0, 2), (session(1), 0, 1), (session(0), 2, 1)];
     assert_eq!(world.ask(0, Request::History).0, Reply::History(all));
 }
 
@@ -54,7 +54,7 @@ fn purged_outcomes_are_gone_and_pending_tasks_are_not() {
     let mut world = World::peopled(1);
     world.client(0, submit(0, 4));
     (0..3).for_each(|seq| drop(world.done(0, seq, MS)));
-    let some = vec![(session(0), 1), (session(0), 3), (session(8), 0)];
+    let some = vec![(session(8), 0, 1), (session(0), 3, 1), (session(0), 1, 1)];
     assert_eq!(world.ask(0, Request::Purge(Some(some))).0, Reply::Done);
     assert_eq!(world.reactor.kept(), 2);
     assert_eq!(world.ask(0, Request::Purge(None)).0, Reply::Done);

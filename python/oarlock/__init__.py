@@ -10,6 +10,7 @@ Importing this package does no work: each public name is loaded when it is first
 """
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -160,5 +161,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """All public names, loaded or not."""
-    return sorted({*globals(), *__all__})
+    """All public names, loaded or not, and the public modules that were imported."""
+    modules = (name for name, value in globals().items() if isinstance(value, ModuleType))
+    return sorted({*__all__, *(name for name in modules if not name.startswith("_"))})

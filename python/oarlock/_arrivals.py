@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from oarlock import error
+from oarlock._hints import engines
 
 if TYPE_CHECKING:
     from oarlock.client import Client
@@ -77,7 +78,7 @@ def _wait(client: "Client", wanted: int, timeout: float | None, interactive: boo
         lost = sorted(seen.difference(present))
         if lost:
             raise error.EngineError(
-                f"engine {lost[0]} was lost while waiting for {wanted} engines; "
+                f"engine {lost[0]} was lost while waiting for {engines(wanted)}; "
                 f"{len(present)} are there"
             )
         ended = core.spawned_failures()
@@ -87,7 +88,7 @@ def _wait(client: "Client", wanted: int, timeout: float | None, interactive: boo
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             raise error.TimeoutError(
-                f"{wanted} engines were not there within {timeout:g} s: there are {len(present)}"
+                f"waited {timeout:g} s for {engines(wanted)}; there are {len(present)}"
             )
         # An embedded controller spawns, so only there can an engine end unseen.
         pause = (_LOOK if left is None else min(_LOOK, left)) if core.embedded else left

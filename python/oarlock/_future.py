@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from oarlock import error
 
 from . import _outcomes
+from ._hints import why_nothing_runs
 
 if TYPE_CHECKING:
     from oarlock import _oarlock
@@ -92,13 +93,11 @@ class LazyFuture(Future[Any]):
         except error.ClosedClient:
             return error.ClosedClient(
                 f"the client was closed while {left} of {len(self._tasks)} tasks were unfinished; "
-                "their outcomes will not arrive\n\n"
-                "hint: get the results before closing the client"
+                "their outcomes will not arrive"
             )
         return error.ControllerLost(
             f"the controller is gone while {left} of {len(self._tasks)} tasks were unfinished; "
-            "what happened to them is unknown\n\n"
-            "hint: start a cluster, connect a new client, submit again"
+            "what happened to them is unknown"
         )
 
     # --- state
@@ -160,9 +159,12 @@ class LazyFuture(Future[Any]):
 
     def _late(self, timeout: float | None) -> NoReturn:
         tasks = self._tasks
+        others = why_nothing_runs(self._client) or (
+            "the others go on\n\nhint: ask again later, or cancel()"
+        )
         raise error.TimeoutError(
             f"{self._fname}: {tasks.done_count()} of {len(tasks)} tasks are done "
-            f"after {timeout} s; the others go on\n\nhint: ask again later, or cancel()"
+            f"after {timeout} s; {others}"
         )
 
     # --- asyncio

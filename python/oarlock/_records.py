@@ -77,7 +77,7 @@ class Recorded(LazyFuture):
                 return failure
         if self.cancelled():
             return error.TaskCancelled(
-                f"all {len(self._tasks)} tasks of {self._fname} were cancelled"
+                f"every task of {self._fname} was cancelled ({len(self._tasks)} in all)"
             )
         return error.compose(self._fname, found)
 
@@ -170,7 +170,8 @@ class Recorded(LazyFuture):
     def _require_ready(self, what: str) -> None:
         if not self._tasks.ready():
             raise error.TimeoutError(
-                f"{what} of {self!r} is not known before the end\n\nhint: `elapsed` is"
+                f"{what} of {self!r} is not known before the end\n\n"
+                "hint: call wait() first; `elapsed` and `stream_output` tell of what still runs"
             )
 
     def timedelta(

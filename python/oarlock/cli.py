@@ -1,6 +1,7 @@
 """The command line: ``oarlock start``, ``oarlock stop``, ``oarlock status``.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 10 `start` found it running, 11 `stop` found nothing.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 10 `start` found it running, 11 `stop` did not find
+what it was told to stop.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from oarlock import error
+from oarlock._hints import engines
 from oarlock.cluster import launch, registry
 
 _NOTHING_FOUND = 11
@@ -62,9 +64,9 @@ def _stop(options: argparse.Namespace) -> int:
             others = ", ".join(running) or "none"
             print(f"no cluster {name!r} runs here (running: {others})", file=sys.stderr)
     found = [running[name] for name in wanted if name in running]
-    code = 0 if found and len(found) == len(wanted) else _NOTHING_FOUND
+    code = 0 if len(found) == len(wanted) else _NOTHING_FOUND
     if options.all and not found:
-        print("no cluster runs here that could be stopped", file=sys.stderr)
+        print("no cluster runs here that could be stopped", flush=True)
     for record in found:
         if standalone.stop(record):
             print(f"cluster {record.cluster_id!r} (process {record.pid}) is stopped", flush=True)
@@ -100,8 +102,9 @@ def _status(options: argparse.Namespace) -> int:
     line = "{:<24} {:>8} {:>14}  {}"
     print(line.format("CLUSTER ID", "PID", "ENGINES", "DIRECTORY"))
     for row in rows:
-        engines = "does not answer" if row["engines"] is None else row["engines"]
-        print(line.format(row["cluster_id"], row["pid"], engines, row["directory"]))
+        count = "does not answer" if row["engines"] is None else row["engines"]
+        name = f"{row['cluster_id']} (embedded)" if row["embedded"] else row["cluster_id"]
+        print(line.format(name, row["pid"], count, row["directory"]))
     return 0
 
 
@@ -109,9 +112,8 @@ def _describe(record: registry.ClusterRecord, *, foreground: bool = True) -> Non
     """Say once where a cluster is, how to use it and how to end it."""
     connect = registry.how_to_connect(record.cluster_id)
     end = registry.how_to_stop(record.cluster_id)
-    engines = "1 engine" if record.engines == 1 else f"{record.engines} engines"
     print(
-        f"cluster {record.cluster_id!r} runs with {engines} (process {record.pid})\n"
+        f"cluster {record.cluster_id!r} runs with {engines(record.engines)} (process {record.pid})\n"
         f"  directory  {record.directory}\n"
         f"  logs       {record.log_directory}\n"
         f"  connect    {connect}\n"

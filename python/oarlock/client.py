@@ -17,6 +17,7 @@ from oarlock import _forks, _jobs, _oarlock, error
 from oarlock._books import KnownMetadata, KnownResults, MsgIds
 from oarlock._cache import Link, link_of
 from oarlock._control import Control
+from oarlock._hints import engines
 from oarlock._parts import join
 from oarlock._waiting import Waiting
 from oarlock.result import AsyncResult
@@ -98,12 +99,15 @@ class Client(Control, Waiting):
 
     @property
     def ids(self) -> list[int]:
-        """The ids of the engines, sorted; kept current, no round trip."""
-        return self._core.engine_ids()
+        """The ids of the engines, sorted; kept current, no round trip.
+
+        Empty once this client was closed or its controller is gone.
+        """
+        return [] if self._is_over() else self._core.engine_ids()
 
     def __len__(self) -> int:
         """Number of engines."""
-        return len(self._core.engine_ids())
+        return len(self.ids)
 
     def __bool__(self) -> bool:
         """Always true: a client without engines is still a client."""
@@ -131,7 +135,8 @@ class Client(Control, Waiting):
             TypeError: For any other key.
         """
         self._check()
-        ids = self.ids
+        # Not `self.ids`: without a controller, what the view is used for says what is wrong.
+        ids = self._core.engine_ids()
         if isinstance(key, bool) or not isinstance(key, int | slice | tuple | list | range):
             if not hasattr(key, "__index__") or isinstance(key, bool):
                 raise TypeError(
@@ -251,6 +256,10 @@ class Client(Control, Waiting):
         """Who runs callbacks of results."""
         return self._link.dispatcher
 
+    def _is_over(self) -> bool:
+        """Whether this client was closed, or its controller is gone."""
+        return self._gone == _CLOSED or (self._gone is None and self._core.closed)
+
     def _check(self) -> None:
         """Raise unless this client can be used here and now."""
         if self._gone is None:
@@ -261,9 +270,7 @@ class Client(Control, Waiting):
                 "which cannot be used here; the parent goes on\n\n"
                 "hint: make a new oarlock.Client() in the child, or use the result in the parent"
             )
-        raise error.ClosedClient(
-            "this client was closed; make a new oarlock.Client() or use the cluster's"
-        )
+        raise error.ClosedClient("this client was closed")
 
     def close(self, linger: float | None = None) -> None:
         """End this session. Idempotent.
@@ -302,7 +309,9 @@ class Client(Control, Waiting):
         """The state and the number of engines."""
         if self._gone is not None:
             return f"<oarlock.Client {self._gone}>"
-        return f"<oarlock.Client {self.session[:8]}: {len(self)} engines>"
+        if self._is_over():
+            return f"<oarlock.Client {_CLOSED}>"
+        return f"<oarlock.Client {self.session[:8]}: {engines(len(self))}>"
 
 
 def _place(given: Any, cluster_id: str) -> str:
@@ -321,9 +330,14 @@ def _place(given: Any, cluster_id: str) -> str:
     directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
     # A running controller's directory holds this file, which only its user may read.
     if not os.path.exists(path) or not os.path.exists(os.path.join(directory, "connection")):
+        from oarlock.cluster import list_clusters
+
         found = "no controller's files there" if os.path.exists(path) else "no such directory"
-        raise FileNotFoundError(
-            f"no cluster runs in {path!r}: there is {found}\n\n"
-            "hint: start one with `oarlock start -n 4`"
+        named = any(record.cluster_id == path for record in list_clusters())
+        hint = (
+            f"did you mean oarlock.Client(cluster_id={path!r})?"
+            if named
+            else "start one with `oarlock start -n 4`"
         )
+        raise FileNotFoundError(f"no cluster runs in {path!r}: there is {found}\n\nhint: {hint}")
     return directory

@@ -138,7 +138,8 @@ impl Engine {
         });
         let inside = shared.clone();
         let thread = std::thread::Builder::new().name("oarlock-io".to_owned()).spawn(move || {
-            runtime.block_on(live(&inside, &home, &process, joined.events, joined.controller));
+            let life = Life::new(&inside, &home, &process, joined.events, joined.controller);
+            runtime.block_on(life.live());
             runtime.shutdown_timeout(Duration::from_millis(100));
         });
         Ok(Self { shared, thread: Mutex::new(Some(thread?)) })
@@ -216,76 +217,100 @@ fn push(shared: &Shared, message: Message<FromEngine>) {
     }
 }
 
-async fn live(
-    shared: &Shared,
-    home: &Home,
-    process: &Process,
-    mut events: Events,
-    mut controller: Option<AsyncFd<OwnedFd>>,
-) {
-    let slot = &shared.slot;
-    let send = |message| push(shared, message);
-    let mut report_at: Option<Instant> = None;
-    let mut end_at: Option<Instant> = None;
-    let mut leaving = false;
-    let mut asked = false;
-    let mut open = true;
-    loop {
-        let far = Instant::now() + Duration::from_secs(3600);
-        tokio::select! {
-            event = events.recv(), if open => match event {
-                Some(Event::Messages(messages)) => {
-                    asked |= messages.iter().any(|m| matches!(m.head, ToEngine::Shutdown));
-                    slot.receive(messages, send, &process.interrupt);
-                    report_at.get_or_insert(Instant::now() + ANNOUNCE_AFTER);
+/// The I/O thread's life, from joining to the end of the process or of its main thread.
+struct Life<'a> {
+    shared: &'a Shared,
+    home: &'a Home,
+    process: &'a Process,
+    events: Events,
+    controller: Option<AsyncFd<OwnedFd>>,
+    /// Whether there is a session, or will be.
+    open: bool,
+    /// Whether the controller asked this engine to end.
+    asked: bool,
+    /// Whether the main thread has ended and wants its last words delivered.
+    leaving: bool,
+    /// When to look at the running task again.
+    report_at: Option<Instant>,
+    /// When the process ends even if its main thread does not.
+    end_at: Option<Instant>,
+}
+
+impl<'a> Life<'a> {
+    fn new(
+        shared: &'a Shared,
+        home: &'a Home,
+        process: &'a Process,
+        events: Events,
+        controller: Option<AsyncFd<OwnedFd>>,
+    ) -> Self {
+        let (open, asked, leaving) = (true, false, false);
+        let (report_at, end_at) = (None, None);
+        Self { shared, home, process, events, controller, open, asked, leaving, report_at, end_at }
+    }
+
+    async fn live(mut self) {
+        let far = Duration::from_secs(3600);
+        loop {
+            let never = Instant::now() + far;
+            tokio::select! {
+                event = self.events.recv(), if self.open => match event {
+                    Some(Event::Messages(messages)) => self.take(messages),
+                    Some(Event::Closed(_)) | None if self.leaving => return,
+                    Some(Event::Closed(reason)) => self.closed(&reason).await,
+                    None => return,
+                },
+                () = ended(self.controller.as_ref()), if self.open => {
+                    // What it sent before is still read: the session ends when all is taken.
+                    self.controller = None;
+                    self.shared.outbox.read().abort();
                 }
-                Some(Event::Closed(reason)) => {
-                    if leaving {
+                () = self.shared.leave.notified(), if !self.leaving => {
+                    if !self.open {
                         return;
                     }
-                    let ended = matches!(reason, CloseReason::Goodbye) || asked;
-                    if ended || home.embedded {
-                        if home.embedded && !ended {
-                            place::clear(&home.directory);
-                        }
-                        open = false;
-                        slot.end();
-                        let grace = if ended { GRACE } else { Duration::ZERO };
-                        end_at.get_or_insert(Instant::now() + grace);
-                        continue;
-                    }
-                    slot.clear();
-                    let Ok(joined) = home.join(LEASE).await else {
-                        // Each run of a controller has its own place; nobody will use this one.
-                        place::clear(&home.directory);
-                        (process.exit)(1)
-                    };
-                    *shared.outbox.write() = joined.outbox;
-                    shared.id.store(joined.number, Ordering::Relaxed);
-                    (events, controller) = (joined.events, joined.controller);
+                    self.leaving = true;
+                    self.end_at = None;
+                    self.shared.outbox.read().close();
                 }
-                None => return,
-            },
-            () = ended(controller.as_ref()), if open => {
-                // What it sent before is still read: the session ends when all is taken.
-                controller = None;
-                shared.outbox.read().abort();
-            }
-            () = shared.leave.notified(), if !leaving => {
-                if !open {
-                    return;
+                () = sleep_until(self.report_at.unwrap_or(never)), if self.report_at.is_some() => {
+                    let more = self.shared.slot.report(|message| push(self.shared, message));
+                    self.report_at = more.then(|| Instant::now() + REPORT_EVERY);
                 }
-                leaving = true;
-                end_at = None;
-                shared.outbox.read().close();
-            }
-            () = sleep_until(report_at.unwrap_or(far)), if report_at.is_some() => {
-                report_at = slot.report(send).then(|| Instant::now() + REPORT_EVERY);
-            }
-            () = sleep_until(end_at.unwrap_or(far)), if end_at.is_some() => {
-                // The main thread had its chance to end by itself.
-                (process.exit)(0);
+                () = sleep_until(self.end_at.unwrap_or(never)), if self.end_at.is_some() => {
+                    // The main thread had its chance to end by itself.
+                    (self.process.exit)(0);
+                }
             }
         }
+    }
+
+    fn take(&mut self, messages: Vec<Message<ToEngine>>) {
+        self.asked |= messages.iter().any(|m| matches!(m.head, ToEngine::Shutdown));
+        let send = |message| push(self.shared, message);
+        self.shared.slot.receive(messages, send, &self.process.interrupt);
+        self.report_at.get_or_insert(Instant::now() + ANNOUNCE_AFTER);
+    }
+
+    /// The session is over. After a goodbye the engine ends, else it tries to come back.
+    async fn closed(&mut self, reason: &CloseReason) {
+        if matches!(reason, CloseReason::Goodbye) || self.asked {
+            self.open = false;
+            self.shared.slot.end();
+            self.end_at.get_or_insert(Instant::now() + GRACE);
+            return;
+        }
+        self.shared.slot.clear();
+        let Ok(joined) = self.home.join(LEASE).await else {
+            // The place of a controller that ended is used by nobody again. That of an embedded
+            // one was cleared by `join` if it ended, and is its own otherwise.
+            if !self.home.embedded {
+                place::clear(&self.home.directory);
+            }
+            (self.process.exit)(1)
+        };
+        *self.shared.outbox.write() = joined.outbox;
+        self.shared.id.store(joined.number, Ordering::Relaxed);
+        (self.events, self.controller) = (joined.events, joined.controller);
     }
 }

@@ -231,3 +231,21 @@ def test_shutdown_of_the_hub_ends_everything(new_client, leaks):
     with pytest.raises(oarlock.ClosedClient):
         rc[:]
     leaks.check()
+
+
+def test_an_engine_that_is_shut_down_has_the_time_its_task_takes(new_client):
+    rc = new_client(2)
+    busy = rc[0].apply_async(_nap, 1.0)
+    while busy.started is None:
+        assert not busy.wait(0.005), busy
+    rc.shutdown(0, block=True)
+    assert busy.get(20) == "finished"
+    assert rc.ids == [1]
+    assert rc[1].apply_sync(abs, -1) == 1
+
+
+def _nap(seconds):
+    import time
+
+    time.sleep(seconds)
+    return "finished"

@@ -1,5 +1,6 @@
 """A forked child cannot use the client of its parent and learns so at once; the parent goes on."""
 
+import asyncio
 import concurrent.futures
 import json
 import multiprocessing
@@ -334,3 +335,32 @@ def test_a_named_cluster_ends_with_its_process_also_when_a_child_lives_on(leaks)
     """)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     leaks.check()
+
+
+def test_the_child_may_use_asyncio_and_a_cluster_as_its_parent_did(leaks):
+    async def main():
+        async with oarlock.Cluster(n=1) as rc:
+            return await rc[:].apply_async(abs, -1)
+
+    assert asyncio.run(main()) == [1]
+    assert in_child(lambda: asyncio.run(main())) == [None, "[1]"]
+    assert asyncio.run(main()) == [1]
+    leaks.check()
+
+
+@pytest.mark.parametrize("end", ["return", "raise"])
+def test_a_child_that_comes_out_of_a_task_ends_there(new_client, wait_exit, end):
+    def fork(end):
+        import os
+
+        pid = os.fork()
+        if pid == 0 and end == "raise":
+            raise ValueError
+        return pid
+
+    rc = new_client(1)
+    child = rc[0].apply_async(fork, end).get(DEADLINE)
+    assert child > 0
+    assert wait_exit(child, DEADLINE)
+    assert rc[0].apply_async(abs, -1).get(DEADLINE) == 1
+    assert rc.ids == [0]

@@ -154,3 +154,91 @@ def test_functions_of_main_and_references_work_lazily_too(rc, lview, typed):
     f = typed("k = 3\ndef f(x, base): return [k + x + base for _ in 'a'][0]")["f"]
     values = lview.imap(f, range(3), itertools.repeat(oarlock.Reference("base")))
     assert list(values) == [13, 14, 15]
+
+
+class Interrupted:
+    """Numbers up to `count`; in each of `places` the user presses Ctrl-C before the number."""
+
+    def __init__(self, count, places):
+        self._count = count
+        self._places = set(places)
+        self._next = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self._next in self._places:
+            self._places.remove(self._next)
+            raise KeyboardInterrupt
+        if self._next == self._count:
+            raise StopIteration
+        self._next += 1
+        return self._next - 1
+
+
+def through_interrupts(values):
+    """All values, going on after each Ctrl-C, and how many there were."""
+    got, interrupts = [], 0
+    while True:
+        try:
+            for value in values:
+                got.append(value)  # noqa: PERF402 - what came before an interrupt stays
+        except KeyboardInterrupt:
+            interrupts += 1
+        else:
+            return got, interrupts
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_ctrl_c_while_input_is_read_loses_no_item(lview, ordered):
+    items = Interrupted(60, [25, 28, 29, 50, 60])
+    values = lview.imap(abs, items, max_outstanding=10, ordered=ordered)
+    got, interrupts = through_interrupts(values)
+    assert interrupts == 5
+    assert (got if ordered else sorted(got)) == list(range(60))
+    assert len(lview.history) == 60, "none ran twice"
+
+
+def test_a_ctrl_c_while_arguments_are_pickled_loses_no_item(lview):
+    class Hesitant:
+        interrupted = False
+
+        def __init__(self, number):
+            self.number = number
+
+        def __reduce__(self):
+            if self.number in (0, 15, 29) and not self.interrupted:
+                self.interrupted = True
+                raise KeyboardInterrupt
+            return int, (self.number,)
+
+    # The first is met when the map is made, by nobody who could go on with it.
+    with pytest.raises(KeyboardInterrupt):
+        lview.imap(abs, [Hesitant(0)])
+    values = lview.imap(abs, map(Hesitant, range(1, 30)), max_outstanding=4)
+    assert through_interrupts(values) == (list(range(1, 30)), 2)
+
+
+def test_a_ctrl_c_while_a_value_is_unpickled_loses_no_item(lview):
+    values = lview.imap(SlowToLoad, range(3), ordered=True)
+    assert through_interrupts(values) == ([0, 1, 2], 1)
+
+
+class SlowToLoad:
+    """Travels as a number that takes long to be made, so that the user loses patience once."""
+
+    patience = 0
+
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        return _load, (self.number,)
+
+
+def _load(number):
+    if number == 1 and SlowToLoad.patience == 0:
+        SlowToLoad.patience += 1
+        raise KeyboardInterrupt
+    return number

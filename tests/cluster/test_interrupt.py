@@ -365,3 +365,19 @@ def test_a_script_that_does_not_catch_the_interrupt_leaves_nothing(leaks, tmp_pa
     assert shown.count("Traceback") == 1
     assert shown.endswith("KeyboardInterrupt\n")
     leaks.check()
+
+
+def test_connecting_to_a_stopped_controller_is_left(leaks):
+    source = "import oarlock, signal\nwith oarlock.Cluster(n=0) as rc:\n    "
+    source += "print(rc.cluster.directory, flush=True)\n    signal.pause()"
+    with subprocess.Popen(
+        [sys.executable, "-c", source], stdout=subprocess.PIPE, text=True
+    ) as process:
+        directory = process.stdout.readline().strip()
+        process.send_signal(signal.SIGSTOP)
+        try:
+            interrupted(lambda: oarlock.Client(directory=directory, timeout=DEADLINE))
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGINT)
+    leaks.check()

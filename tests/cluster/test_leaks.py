@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,76 @@ def test_what_was_left_by_one_that_had_no_time_is_removed_by_the_next(leaks):
     with oarlock.Cluster(n=1):
         assert not directory.exists()
     leaks.check()
+
+
+KILLED_STARTING = """
+import os, signal, threading
+from pathlib import Path
+import oarlock
+
+def engines():
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        found += (task / "children").read_text().split()
+    return found
+
+def loaded():
+    for pid in engines():
+        try:
+            if "_oarlock" in Path(f"/proc/{pid}/maps").read_text():
+                return True
+        except OSError:
+            pass
+    return False
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def watch():
+    while not engines():
+        pass
+    die()
+
+moment = {moment!r}
+cluster = oarlock.Cluster(n=3)
+cluster.start_controller_sync()
+if moment == "while they are started":
+    threading.Thread(target=watch).start()
+cluster.start_engines_sync()
+if moment == "when Python has started in one":
+    while not loaded():
+        pass
+if moment == "when one has joined":
+    cluster.controller.wait_engines(1)
+if moment == "when all have joined":
+    cluster.controller.wait_engines(3)
+if moment != "while they are started":
+    die()
+threading.Event().wait(20)
+"""
+
+MOMENTS = [
+    "while they are started",
+    "when all are started",
+    "when Python has started in one",
+    "when one has joined",
+    "when all have joined",
+]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_client_that_is_killed_while_engines_start_leaves_nothing(leaks, moment):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_STARTING.replace("{moment!r}", repr(moment))],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+    # One may be between fork and exec, where it has no name yet; the directory tells of it.
+    deadline = time.monotonic() + DEADLINE
+    while (leaks.processes() or leaks.directories()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not leaks.processes()
+    assert not leaks.directories()

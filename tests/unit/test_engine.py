@@ -1,6 +1,7 @@
 """How an engine runs tasks: a scripted core stands where the compiled one hands them out."""
 
 import contextlib
+import itertools
 import os
 import signal
 import sys

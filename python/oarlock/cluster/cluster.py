@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from oarlock import _oarlock
 
@@ -27,6 +27,12 @@ from ._twins import call, twin
 
 if TYPE_CHECKING:
     from oarlock.client import Client
+
+
+_CLIENT_HINT = (
+    "hint: engines are reached through a client: `with oarlock.Cluster(n=2) as rc:`, or "
+    "rc = cluster.start_and_connect_sync()"
+)
 
 
 class Cluster:
@@ -59,8 +65,8 @@ class Cluster:
 
     def __init__(
         self,
-        *,
         n: int | None = None,
+        *,
         cluster_id: str = "",
         env: Mapping[str, str] | None = None,
         directory: str | os.PathLike[str] | None = None,
@@ -112,6 +118,21 @@ class Cluster:
         name = f"cluster_id={self.cluster_id!r}, " if self.cluster_id else ""
         state = "running" if self.controller is not None else "stopped"
         return f"<Cluster({name}controller=<{state}>, engine_sets={list(self._engines)})>"
+
+    if not TYPE_CHECKING:  # or every name would be an attribute to a type checker
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Point those who take the cluster for its client to the client."""
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if not name.startswith("_"):
+                from oarlock.client import Client
+
+                if hasattr(Client, name):
+                    text += f", a client of it has\n\n{_CLIENT_HINT}"
+            raise AttributeError(text, name=name, obj=self)
+
+    def __getitem__(self, key: object) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} has no engines to choose from\n\n{_CLIENT_HINT}")
 
     # --- start
 

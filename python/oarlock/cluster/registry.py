@@ -120,8 +120,12 @@ def claim(cluster_id: str = "", *, engines: int, embedded: bool = False) -> Clai
             record = running[name]
             raise ClusterRunningError(
                 f"cluster {name!r} already runs: process {record.pid}, {record.directory}\n\n"
-                f"hint: connect with {how_to_connect(name)}, "
-                f"or end it with `{how_to_stop(name)}`"
+                f"hint: connect with {how_to_connect(name)}, or end "
+                + (
+                    "the program it lives in"
+                    if record.embedded
+                    else f"it with `{how_to_stop(name)}`"
+                )
             )
         directory = base / f"{name}.{os.getpid()}"
         places.make_private(directory)

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from oarlock import _oarlock, error
+from oarlock._hints import engines
 
 from . import launch, places, registry
 
@@ -211,7 +212,7 @@ def _wait_ready(
     logs = os.path.join(places.base(), f"{name}.{process.pid}", "log")
     tail = launch.log_tail(logs)
     raise error.TimeoutError(
-        f"cluster {name!r} did not have {n} engines after {timeout:g} s, so it was stopped\n"
+        f"cluster {name!r} did not have {engines(n)} after {timeout:g} s, so it was stopped\n"
         f"{tail or Path(log_file).name}\n\nhint: look for errors of the engines above"
     )
 

@@ -1,14 +1,19 @@
 """The functions this engine was sent, by name; each is unpickled when first called for."""
 
+import os
 import platform
 import sys
+import sysconfig
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from oarlock import _inner
 from oarlock.serialize.packed import unpack_function
 
 __all__ = ["KnownFunctions"]
+
+#: Entries of the engine's path that are told when a module is not found.
+_PATH_SHOWN: Final = 4
 
 
 class KnownFunctions:
@@ -58,9 +63,11 @@ def add_hint(error: Exception, what: str) -> None:
     missing = getattr(error, "name", None)
     if isinstance(error, ModuleNotFoundError) and missing:
         lines.append(
-            f"\nhint: module {missing!r} is not installed for, or not found by, Python "
-            f"{platform.python_version()} ({sys.executable}) of the engine; its path begins with "
-            f"{sys.path[:3]}"
+            f"module {missing!r} is not found by Python {platform.python_version()} "
+            f"({sys.executable}) of the engine, which works in {_working_directory()} and looks "
+            f"in {', '.join(_own_path()) or 'no directory'} beside the standard library\n\n"
+            "hint: start the cluster in your project's directory, set PYTHONPATH, or install "
+            "the module"
         )
     elif isinstance(error, (ImportError, AttributeError)):
         lines.append(
@@ -68,3 +75,22 @@ def add_hint(error: Exception, what: str) -> None:
             "it before it was changed; restart the engines after changing modules"
         )
     error.add_note("\n".join(lines))
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # somebody removed it
+        return "a directory that is gone"
+
+
+def _own_path() -> list[str]:
+    """The first entries of ``sys.path`` that are not Python's own."""
+    standard = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
+    own = [
+        entry
+        for entry in sys.path
+        if not entry.endswith(".zip")
+        and not any(entry in (place, f"{place}/lib-dynload") for place in standard)
+    ]
+    return own[:_PATH_SHOWN]

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Self
 from oarlock import error  # classes are looked up there when they are raised
 
 from . import _combine
-from ._remote import RemoteError, prefix
+from ._remote import RemoteError, prefix, said
 
 Entry = tuple[str, str, "str | None", "dict[str, Any]"]
 
@@ -89,7 +89,7 @@ class CompositeError(RemoteError, ExceptionGroup[Exception]):
     def __str__(self) -> str:
         lines = [self.msg]
         lines += [
-            f"{prefix(info)}: {ename}: {evalue}"
+            f"{prefix(info)}: {said(ename, evalue)}"
             for ename, evalue, _, info in self.elist[: self.tb_limit]
         ]
         return "\n".join(lines + self._rest())
@@ -120,7 +120,7 @@ class CompositeError(RemoteError, ExceptionGroup[Exception]):
     @staticmethod
     def _one(entry: Entry) -> list[str]:
         ename, evalue, text, info = entry
-        return [f"{prefix(info)}:", *(text or f"{ename}: {evalue}").splitlines()]
+        return [f"{prefix(info)}:", *(text or said(ename, evalue)).splitlines()]
 
     def _at(self, excid: int) -> Entry:
         try:

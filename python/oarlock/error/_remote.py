@@ -51,7 +51,7 @@ class RemoteError(KernelError):
         self.engine_info = dict(engine_info or {})
 
     def __str__(self) -> str:
-        return f"{prefix(self.engine_info)} {self.ename}: {self.evalue}"
+        return f"{prefix(self.engine_info)} {said(self.ename, self.evalue)}"
 
     def __repr__(self) -> str:
         engine = (self.engine_info or {}).get("engine_id")
@@ -127,13 +127,13 @@ class EngineLost(EngineError, RemoteError):
         ]
         where = f" ({', '.join(known)})" if known else ""
         ran = (
-            f"it had been running for {self.ran_for or 0.0:.1f} s"
+            f"it had been running for {self.ran_for or 0.0:.1f} s; it may have finished"
             if self.started
-            else "as far as the engine told, it had not been started"
+            else "it had not been started"
         )
         text = (
             f"task {self.task} was lost: engine {self.engine}{where} ended "
-            f"({self.cause or 'for an unknown reason'}); {ran}. Tasks of other engines go on; "
+            f"({self.cause or 'for an unknown reason'}); as far as the engine told, {ran}. Tasks of other engines go on; "
             "this one is not repeated by itself."
         )
         if self.output.strip():
@@ -148,6 +148,11 @@ class EngineLost(EngineError, RemoteError):
 
     def __setstate__(self, state: dict[str, Any] | None) -> None:
         self.__dict__.update(state or {})
+
+
+def said(ename: str | None, evalue: str | None) -> str:
+    """Name and text of an exception as Python shows them: without a colon when there is no text."""
+    return f"{ename}: {evalue}" if evalue else f"{ename}"
 
 
 def prefix(info: Mapping[str, Any] | None) -> str:

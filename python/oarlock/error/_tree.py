@@ -52,12 +52,27 @@ class NoEnginesRegistered(KernelError):
     def __str__(self) -> str:
         return (
             "no engine is there to run this; nothing was submitted\n\n"
-            "hint: wait with `client.wait_for_engines(n)`, or start some: `oarlock start -n 4`"
+            "hint: start some with `client.cluster.start_engines_sync(n)`, or wait for them with "
+            "`client.wait_for_engines(n)`"
         )
 
 
 class ControllerLost(KernelError, ConnectionError):
-    """The controller ended or became unreachable while something waited for it."""
+    """The controller ended or became unreachable while something waited for it.
+
+    Example:
+        >>> print(ControllerLost("the controller is gone"))
+        the controller is gone
+        ...
+        hint: start a cluster again ...
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()}\n\n"
+            "hint: start a cluster again (`oarlock start -n 4`, or in Python `with "
+            "oarlock.Cluster(n=4) as rc:`), connect a new client, and submit again"
+        )
 
 
 class ClosedClient(KernelError, RuntimeError, ConnectionError):
@@ -68,8 +83,15 @@ class ClosedClient(KernelError, RuntimeError, ConnectionError):
         >>> other.close()
         >>> other[:]
         Traceback (most recent call last):
-        oarlock.error.ClosedClient: this client was closed; ...
+        oarlock.error.ClosedClient: this client was closed...
     """
+
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()}\n\n"
+            "hint: get the results inside the `with` block, before the client is closed; "
+            "for new work make a new oarlock.Cluster() or oarlock.Client()"
+        )
 
 
 class ForkedClient(KernelError, RuntimeError):

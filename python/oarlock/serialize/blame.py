@@ -36,10 +36,12 @@ def explain(obj: Any, cause: BaseException, root: str | None = None) -> error.Se
         if root == "result"
         else f"{root if root and root != 'value' else 'the task'} was not sent"
     )
-    said = str(cause) or "no reason given"
+    # A cause of our own brings a hint, which knows more than one made from types.
+    said, _, hint = str(cause).partition("\n\nhint: ")
     return error.SerializationError(
         f"cannot pickle {path or 'the arguments'}, of type {type_name(culprit)}: {shown(culprit)} "
-        f"({type(cause).__name__}: {said}); {became}\n\nhint: {_hint(culprit, cause)}"
+        f"({type(cause).__name__}: {said or 'no reason given'}); {became}\n\n"
+        f"hint: {hint or _hint(culprit, cause)}"
     )
 
 

@@ -118,8 +118,7 @@ def _add_reason(exc: BaseException) -> None:
         reason = unsent_reason(exc)
         if reason is not None:
             exc.add_note(
-                f"the client's value of {exc.name!r} did not come along, because it cannot be "
-                f"pickled ({reason})\n\n"
+                f"global {exc.name!r} of the client was not sent: {reason}\n\n"
                 "hint: push a value of that name to the engines, or make one in the function"
             )
 

@@ -193,13 +193,21 @@ def _content(cell: CellType) -> Any:
 def unsent_reason(error: BaseException) -> str | None:
     """Why the name a NameError complains of did not come along, when that is the reason."""
     name = getattr(error, "name", None)
+    frames = []
     step = error.__traceback__
-    while step is not None and step.tb_next is not None:
+    while step is not None:
+        frames.append(step.tb_frame)
         step = step.tb_next
-    if step is None or not isinstance(name, str):
+    if not frames or not isinstance(name, str):
         return None
-    reason = step.tb_frame.f_builtins.get(UNSENT, {}).get(name)
-    return None if reason is None else str(reason)
+    # One made while another ran, as a lambda, has the plain builtins: who called it may know. Only
+    # as long as the names are looked up in the same place.
+    for frame in reversed(frames):
+        if frame.f_globals is frames[-1].f_globals:
+            reason = frame.f_builtins.get(UNSENT, {}).get(name)
+            if reason is not None:
+                return str(reason)
+    return None
 
 
 def _said(function: FunctionType, name: str) -> Any:

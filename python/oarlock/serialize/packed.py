@@ -100,7 +100,9 @@ def name_of(f: Any) -> str:
 def _pack(f: Callable[..., Any]) -> Packed:
     name = name_of(f)
     if not callable(f):
-        raise TypeError(f"cannot apply {f!r}: a {type(f).__name__} cannot be called")
+        raise TypeError(
+            f"cannot apply {f!r}: its type is {type(f).__name__}, which cannot be called"
+        )
     # Taken before the pickle, so that a change meanwhile makes the entry stale, not wrong.
     shapes = shapes_of(f)
     pickler = Pickler(out_of_band=False)

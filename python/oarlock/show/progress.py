@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from oarlock._hints import why_nothing_runs
+
 if TYPE_CHECKING:
     from oarlock._records import Recorded
 
@@ -22,6 +24,10 @@ class Bar(Protocol):
 
     def show(self, done: int) -> None:
         """Draw that so many are done."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Show a remark; an empty one says that the last no longer holds."""
         ...
 
     def close(self) -> None:
@@ -58,7 +64,14 @@ def follow(
         raise ValueError(f"return_when is a constant of concurrent.futures, not {return_when!r}")
     total = len(result)
     run(
-        waits[return_when], lambda: result.progress, total, result._fname, interval, timeout, widget
+        waits[return_when],
+        lambda: result.progress,
+        total,
+        result._fname,
+        interval,
+        timeout,
+        widget,
+        remark=lambda: why_nothing_runs(result._client),
     )
 
 
@@ -71,6 +84,7 @@ def run(
     timeout: float | None = None,
     widget: bool | None = None,
     unit: str = "tasks",
+    remark: Callable[[], str] | None = None,
 ) -> bool:
     """Show a bar until `wait` says that it is over.
 
@@ -83,16 +97,22 @@ def run(
         timeout: seconds after which to return anyway; None for ever.
         widget: a notebook's bar; None to find out.
         unit: what is counted.
+        remark: what has to be said about it now, if anything; each remark is shown once.
 
     Returns:
         Whether it was over before the time was.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     bar = _bar(total, description, unit, widget)
+    told = ""
     try:
         while True:
             left = interval if deadline is None else min(interval, deadline - time.monotonic())
             over = wait(max(0.0, left))
+            text = remark() if remark is not None and not over else ""
+            if text != told:
+                bar.say(text)
+                told = text
             bar.show(count())
             if over or (deadline is not None and time.monotonic() >= deadline):
                 return over
@@ -105,6 +125,10 @@ def in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n\n", "; ")
 
 
 def _bar(total: int, description: str, unit: str, widget: bool | None) -> Bar:
@@ -136,6 +160,12 @@ class _TextBar:
             self._out.write(f"\r{self._line()}\x1b[K")
             self._out.flush()
 
+    def say(self, text: str) -> None:
+        if text:
+            line = _one_line(text)
+            self._out.write(f"\r{line}\x1b[K\n" if self._live else f"{line}\n")
+            self._out.flush()
+
     def close(self) -> None:
         self._out.write("\n" if self._live else f"{self._line()}\n")
         self._out.flush()
@@ -164,6 +194,10 @@ class _TqdmBar:
     def show(self, done: int) -> None:
         self._bar.update(done - self._bar.n)
 
+    def say(self, text: str) -> None:
+        if text:
+            self._bar.write(_one_line(text), file=sys.stdout)
+
     def close(self) -> None:
         self._bar.close()
 
@@ -178,13 +212,16 @@ class _WidgetBar:
         self._total, self._unit = total, unit
         self._start = time.monotonic()
         self._bar = ipywidgets.IntProgress(min=0, max=max(1, total), description=description)
-        self._text = ipywidgets.Label()
-        display(ipywidgets.HBox([self._bar, self._text]))
+        self._text, self._remark = ipywidgets.Label(), ipywidgets.Label()
+        display(ipywidgets.VBox([ipywidgets.HBox([self._bar, self._text]), self._remark]))
 
     def show(self, done: int) -> None:
         self._bar.value = done if self._total else 1
         seconds = time.monotonic() - self._start
         self._text.value = f"{done}/{self._total} {self._unit} [{seconds:.1f} s]"
+
+    def say(self, text: str) -> None:
+        self._remark.value = _one_line(text)
 
     def close(self) -> None:
         done = self._bar.value >= self._bar.max

@@ -320,7 +320,7 @@ class LoadBalancedView(View):
             raise
         except KeyboardInterrupt as interrupt:
             if sent:
-                note_running(interrupt, _oarlock.Tasks.join(sent).msg_ids())
+                note_running(interrupt, self.client, _oarlock.Tasks.join(sent).msg_ids())
             raise
         return sent[0] if len(sent) == 1 else _oarlock.Tasks.join(sent)
 

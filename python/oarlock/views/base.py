@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from oarlock.result import AsyncResult
     from oarlock.views.executor import ViewExecutor
 
+# From this likeness on, of 1, a new attribute of a view is taken for a flag misspelt.
+_SIMILAR = 0.75
+
 # Ids named in the note on an interrupted call; the rest are counted.
 _NOTED_IDS = 3
 
@@ -35,19 +38,21 @@ def claim(result: "AsyncResult") -> Any:
     try:
         return result.get()
     except KeyboardInterrupt as interrupt:
-        note_running(interrupt, result.msg_ids)
+        note_running(interrupt, result._client, result.msg_ids)
         raise
 
 
-def note_running(interrupt: BaseException, msg_ids: list[str]) -> None:
+def note_running(interrupt: BaseException, client: "Client", msg_ids: list[str]) -> None:
     """Note on `interrupt` that these tasks go on, and how to get at them."""
     if not msg_ids:
         return
     shown = ", ".join(map(repr, msg_ids[:_NOTED_IDS]))
     more = f" and {len(msg_ids) - _NOTED_IDS} more" if len(msg_ids) > _NOTED_IDS else ""
     last = f"view.history[-{len(msg_ids)}:]"
+    # A cluster of this program ends with it, or with its `with` block.
+    until = " until the cluster is stopped" if client.cluster is not None else ""
     interrupt.add_note(
-        f"the wait was interrupted, the work goes on: {shown}{more}\n"
+        f"the wait was interrupted, the work goes on{until}: {shown}{more}\n"
         f"hint: client.get_result({last}) gives the results, client.abort({last}) stops the tasks"
     )
 
@@ -81,6 +86,28 @@ class View(ABC):
         self.set_flags(**flags)
 
     # --- flags
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A flag that is misspelt would have no effect, and nobody would know. A call reads flags
+        # and sets none, so this costs it nothing.
+        if name == "block" and isinstance(value, str):
+            raise TypeError(f"block is True or False, not {value!r}")
+        if not (name in self.flag_names or name.startswith("_") or hasattr(type(self), name)):
+            self._refuse_misspelt(name)
+        super().__setattr__(name, value)
+
+    def _refuse_misspelt(self, name: str) -> None:
+        if name == "client":
+            return
+        import difflib
+
+        meant = difflib.get_close_matches(name, self.flag_names, 1, _SIMILAR)
+        if meant:
+            raise AttributeError(
+                f"a {type(self).__name__} has no flag {name!r}\n\nhint: did you mean {meant[0]!r}?",
+                name=name,
+                obj=self,
+            )
 
     def set_flags(self, **flags: Any) -> Self:
         """Set several flags at once; all of them or, when one is wrong, none.

@@ -132,7 +132,7 @@ class NamespaceView(View):
         if not isinstance(ns, Mapping) or not all(isinstance(key, str) for key in ns):
             raise TypeError("push takes a dict of values by name")
         result = self._everywhere(
-            namespace.push, (dict(ns),), {}, self._targeted(targets), self.label, "_push"
+            namespace.push, (dict(ns),), {}, self._targeted(targets), self.label, "push"
         )
         return claim(result) if (self.block if block is None else block) else result
 
@@ -157,7 +157,7 @@ class NamespaceView(View):
         """
         wanted = names if isinstance(names, str) else _names(names)
         result = self._everywhere(
-            namespace.pull, (wanted,), {}, self._targeted(targets), self.label, "_pull"
+            namespace.pull, (wanted,), {}, self._targeted(targets), self.label, "pull"
         )
         return claim(result) if (self.block if block is None else block) else result
 

@@ -1,0 +1,27 @@
+"""What several messages say about engines, in the same words each time."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from oarlock.client import Client
+
+
+def engines(count: int) -> str:
+    """So many engines, in words."""
+    return f"{count} engine{'' if count == 1 else 's'}"
+
+
+def why_nothing_runs(client: "Client") -> str:
+    """Why the tasks of a client wait, with what helps, when no engine is there; else empty.
+
+    Tasks of load-balanced views wait for engines by design, so this is no failure, but a person
+    who looks at them has to be told.
+    """
+    if client._gone is not None or client._core.closed or client._core.engine_ids():
+        return ""
+    how = (
+        "start engines with `client.cluster.start_engines_sync(n)`"
+        if client.cluster is not None
+        else "start engines beside the controller, or stop the cluster and start it anew"
+    )
+    return f"no engine is there, so what is left waits for one\n\nhint: {how}, or cancel()"

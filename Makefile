@@ -31,6 +31,7 @@ $(STAMPS)/setup: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "oarlock needs CPython 3.11 or later; $(PYTHON) is $$($(PYTHON) --version)." \
 		          "Say which: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Making $(VENV) and installing what the build and the tests need."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python scripts/requirements.py test lint > $(VENV)/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
@@ -39,7 +40,10 @@ $(STAMPS)/setup: pyproject.toml
 develop: $(STAMPS)/develop  ## build the extension in release mode into the virtual environment
 
 $(STAMPS)/develop: $(STAMPS)/setup $(RUST_SOURCES)
-	source $(BIN)/activate && maturin develop --release --quiet
+	@test -e $@ || echo "The first build takes about three minutes; later ones build what changed."
+	@# Its pip would name each optional requirement that it leaves out.
+	source $(BIN)/activate && PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+		maturin develop --release --quiet
 	@touch $@
 
 build: $(STAMPS)/setup  ## build the wheel into dist/

@@ -12,7 +12,7 @@ import oarlock
 
 def nap(seconds):
     """Sleep, and say so: what a task prints is kept with its result."""
-    print(f"slept {seconds:.3f} s", end="")
+    print(f"slept {seconds:.3f} s")
     time.sleep(seconds)
     return seconds
 
@@ -34,7 +34,9 @@ with oarlock.Cluster(n=2) as rc:
             part = rc.get_result(msg_id)
             took = (part.completed - part.started).total_seconds()
             values = part.get()
-            print(f"engine {part.engine_id}: {len(values)} naps in {took:.3f} s, {part.stdout!r}")
+            print(
+                f"engine {part.engine_id}: {len(values)} naps in {took:.3f} s, {part.stdout.splitlines()}"
+            )
             handled += len(values)
 
     print("handled", handled, "of", len(naps), "naps")

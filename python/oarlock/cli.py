@@ -112,8 +112,9 @@ def _describe(record: registry.ClusterRecord, *, foreground: bool = True) -> Non
     """Say once where a cluster is, how to use it and how to end it."""
     connect = registry.how_to_connect(record.cluster_id)
     end = registry.how_to_stop(record.cluster_id)
+    count = engines(record.engines)
     print(
-        f"cluster {record.cluster_id!r} runs with {engines(record.engines)} (process {record.pid})\n"
+        f"cluster {record.cluster_id!r} runs with {count} (process {record.pid})\n"
         f"  directory  {record.directory}\n"
         f"  logs       {record.log_directory}\n"
         f"  connect    {connect}\n"

@@ -121,7 +121,9 @@ class AsyncResult(Recorded):
         Raises:
             TimeoutError: if it is not there in time; the built-in one and multiprocessing's.
             RemoteError: what a single task raised, which is also of the type it raised there.
-            CompositeError: if tasks of a list failed; once all are done.
+            CompositeError: once all are done, if tasks of a list failed: an ExceptionGroup, which
+                is also of their common type, unless that has a layout of its own as OSError,
+                NameError and ImportError have; ``except*`` finds those.
             EngineLost: if the task's engine died.
             TaskCancelled: if it was cancelled.
         """

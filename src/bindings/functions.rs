@@ -2,9 +2,9 @@
 //!
 //! `CPython` fixes a function's builtins when it makes it, from the `__builtins__` of its globals.
 //! So a function is made while its globals name a dict of builtins and captured names, and the
-//! globals are put back before anybody else can see them. Functions made inside such a function
-//! inherit the builtins of the running frame as long as the globals have no `__builtins__` key;
-//! hence `run_code`, which unlike `exec` does not leave one.
+//! globals are put back before anybody else can see them. What code made inside such a function
+//! sees is up to the `__builtins__` that the engine keeps in its namespace; hence `run_code`, which
+//! unlike `exec` never puts one there.
 
 use pyo3::exceptions::{PyKeyError, PySystemError};
 use pyo3::ffi;

@@ -144,7 +144,7 @@ pub struct Batch {
     pub bytes: u64,
     /// The session and number of each task where these are not this client's own.
     pub foreign: Option<Box<[(crate::wire::SessionId, u64)]>>,
-    /// Sets of tasks that hold this batch.
+    /// Holds that users have on this batch.
     pub holders: AtomicUsize,
     changing: Mutex<Changing>,
 }

@@ -1,6 +1,5 @@
 //! Sets of tasks: what users hold. Parts of batches, joined in any order, never copied.
 
-use std::collections::HashMap;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,31 +9,26 @@ use super::batch::{Batch, Record, State};
 use super::bell::{Bell, Countdown, Ring};
 use crate::wire::{SessionId, Stamp};
 
-/// A user's hold on a batch, counted apart from the table's.
-struct Held(Arc<Batch>);
+/// A user's hold on a batch, counted apart from the table's. Sets made from one another share it:
+/// who has the outcomes of one has those of the other.
+struct Hold(Arc<Batch>);
 
-impl Held {
-    fn new(batch: Arc<Batch>) -> Self {
+impl Hold {
+    fn new(batch: Arc<Batch>) -> Arc<Self> {
         batch.holders.fetch_add(1, Ordering::AcqRel);
-        Self(batch)
+        Arc::new(Self(batch))
     }
 }
 
-impl Clone for Held {
-    fn clone(&self) -> Self {
-        Self::new(self.0.clone())
-    }
-}
-
-impl Drop for Held {
+impl Drop for Hold {
     fn drop(&mut self) {
         self.0.holders.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-impl Deref for Held {
-    type Target = Arc<Batch>;
-    fn deref(&self) -> &Arc<Batch> {
+impl Deref for Hold {
+    type Target = Batch;
+    fn deref(&self) -> &Batch {
         &self.0
     }
 }
@@ -42,7 +36,7 @@ impl Deref for Held {
 /// Consecutive tasks of one batch.
 #[derive(Clone)]
 struct Segment {
-    batch: Held,
+    batch: Arc<Hold>,
     tasks: Range<u32>,
     /// Index of the first of them in the set.
     offset: usize,
@@ -88,14 +82,14 @@ impl Tasks {
         let segments = if len == 0 {
             vec![]
         } else {
-            vec![Segment { batch: Held::new(batch), tasks: 0..len as u32, offset: 0 }]
+            vec![Segment { batch: Hold::new(batch), tasks: 0..len as u32, offset: 0 }]
         };
         Self { session, segments, len }
     }
 
     pub(crate) fn one(session: SessionId, batch: Arc<Batch>, index: u32) -> Self {
         let segments =
-            vec![Segment { batch: Held::new(batch), tasks: index..index + 1, offset: 0 }];
+            vec![Segment { batch: Hold::new(batch), tasks: index..index + 1, offset: 0 }];
         Self { session, segments, len: 1 }
     }
 
@@ -114,25 +108,21 @@ impl Tasks {
         self.len == 0
     }
 
-    fn locate(&self, index: usize) -> (&Arc<Batch>, u32) {
+    fn locate(&self, index: usize) -> (&Arc<Hold>, u32) {
         let place = self.segments.partition_point(|segment| segment.offset <= index) - 1;
         let segment = &self.segments[place];
         (&segment.batch, segment.tasks.start + (index - segment.offset) as u32)
     }
 
-    fn push(&mut self, batch: &Arc<Batch>, tasks: Range<u32>) {
+    fn push(&mut self, batch: &Arc<Hold>, tasks: Range<u32>) {
         let len = tasks.len();
         if let Some(last) = self.segments.last_mut()
-            && Arc::ptr_eq(&last.batch, batch)
+            && Arc::ptr_eq(&last.batch.0, &batch.0)
             && last.tasks.end == tasks.start
         {
             last.tasks.end = tasks.end;
         } else if len > 0 {
-            self.segments.push(Segment {
-                batch: Held::new(batch.clone()),
-                tasks,
-                offset: self.len,
-            });
+            self.segments.push(Segment { batch: batch.clone(), tasks, offset: self.len });
         }
         self.len += len;
     }
@@ -310,15 +300,11 @@ impl Tasks {
         order.into_iter().map(|(_, _, index)| index).collect()
     }
 
-    /// Forgets the outcomes of these of them, or of all, not their records, where no other set
-    /// holds them. Indexes must be below `len`.
+    /// Forgets the outcomes of these of them, or of all, not their records, where no set holds
+    /// them that was not made from this one. Indexes must be below `len`.
     pub fn release(&self, indexes: Option<&[usize]>) {
-        let mut own = HashMap::<*const Batch, usize>::new();
-        for segment in &self.segments {
-            *own.entry(Arc::as_ptr(&segment.batch)).or_default() += 1;
-        }
-        let free = |batch: &Arc<Batch>, tasks: Range<u32>| {
-            if batch.holders.load(Ordering::Acquire) <= own[&Arc::as_ptr(batch)] {
+        let free = |batch: &Hold, tasks: Range<u32>| {
+            if batch.holders.load(Ordering::Acquire) == 1 {
                 let mut changing = batch.lock();
                 for index in tasks {
                     changing.records[index as usize].parts = None;

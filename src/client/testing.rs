@@ -188,16 +188,22 @@ fn sets_can_be_picked_and_joined_in_any_order() {
 }
 
 #[test]
-fn outcomes_are_released_only_by_their_last_holder() {
+fn outcomes_are_released_unless_another_holds_them() {
     let (core, _) = core();
-    let tasks = submit(&core, 1);
-    let piece = tasks.pick([0]);
+    let tasks = submit(&core, 2);
     core.receive(result(0, Status::Ok, 1, 2), 3);
+    core.receive(result(1, Status::Ok, 1, 2), 3);
+    let has = |tasks: &Tasks, index| tasks.record(index, |record| record.parts.is_some());
+    let other = core.known(0).unwrap();
     tasks.release(None);
-    assert!(piece.record(0, |record| record.parts.is_some()));
-    drop(tasks);
+    assert!(has(&other, 0), "somebody asked for it apart");
+    drop(other);
+    let piece = tasks.pick([1]);
     piece.release(Some(&[0]));
-    assert!(piece.record(0, |record| record.parts.is_none()));
+    assert!(!has(&tasks, 1), "a piece and its whole are one holder");
+    assert!(has(&tasks, 0), "the other task was not meant");
+    tasks.release(None);
+    assert!(!has(&tasks, 0));
 }
 
 #[test]

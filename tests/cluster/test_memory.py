@@ -28,7 +28,6 @@ WAYS = {
     "async for": lambda result: asyncio.run(_through(result)),
     "get": lambda result: result.get(DEADLINE),
     "index": lambda result: result.wait(DEADLINE) and [result[i] for i in range(len(result))],
-    "split": lambda result: [piece.get(DEADLINE)[0][0] for piece in result.split()],
 }
 
 

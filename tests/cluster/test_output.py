@@ -12,28 +12,37 @@ import oarlock
 from .conftest import PATIENCE
 
 
-def write(out="", err=""):
-    """Write to both streams of an engine."""
-    import sys
+def _make_write():
+    def write(out="", err=""):
+        import sys
 
-    sys.stdout.write(out)
-    sys.stderr.write(err)
+        sys.stdout.write(out)
+        sys.stderr.write(err)
+
+    return write
+
+
+# Writes to both streams of an engine. Made in a function, so that it travels by value.
+write = _make_write()
 
 
 @pytest.fixture
-def screen(monkeypatch):
-    """Both streams of this process in one, as a terminal has them."""
-    both = io.StringIO()
-    monkeypatch.setattr(sys, "stdout", both)
-    monkeypatch.setattr(sys, "stderr", both)
-    return both
+def terminal(monkeypatch):
+    """Puts both streams of this process into one from now on, as a terminal does; gives that."""
+
+    def start():
+        both = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", both)
+        monkeypatch.setattr(sys, "stderr", both)
+        return both
+
+    return start
 
 
 @pytest.fixture
 def written(view):
     """A finished result of two tasks, of which each wrote a line to both streams."""
-    write_ = write
-    result = view.apply_async(lambda: write_(f"out {number}\n", f"err {number}\n"))  # noqa: F821
+    result = view.apply_async(lambda: write(f"out {number}\n", f"err {number}\n"))  # noqa: F821
     result.wait(PATIENCE)
     return result
 
@@ -61,13 +70,15 @@ class TestDisplay:
     """`display_outputs`."""
 
     @pytest.mark.parametrize("options", [{}, {"groupby": "type"}, {"groupby": "order"}])
-    def test_by_type_all_stdout_comes_before_all_stderr(self, written, screen, options):
+    def test_by_type_all_stdout_comes_before_all_stderr(self, written, terminal, options):
+        screen = terminal()
         written.display_outputs(**options)
         assert screen.getvalue() == (
             "[stdout:0] \nout 0\n[stdout:1] \nout 1\n[stderr:0] \nerr 0\n[stderr:1] \nerr 1\n"
         )
 
-    def test_by_engine_what_an_engine_wrote_stays_together(self, written, screen):
+    def test_by_engine_what_an_engine_wrote_stays_together(self, written, terminal):
+        screen = terminal()
         written.display_outputs("engine")
         assert screen.getvalue() == (
             "[stdout:0] \nout 0\n[stderr:0] \nerr 0\n[stdout:1] \nout 1\n[stderr:1] \nerr 1\n"
@@ -80,23 +91,26 @@ class TestDisplay:
             assert shown.out == "[stdout:0] \nout 0\n[stdout:1] \nout 1\n"
             assert shown.err == "[stderr:0] \nerr 0\n[stderr:1] \nerr 1\n"
 
-    def test_only_results_leaves_the_text_out(self, written, screen):
+    def test_only_results_leaves_the_text_out(self, written, terminal):
+        screen = terminal()
         written.display_outputs(result_only=True)
         assert screen.getvalue() == ""
 
-    def test_another_grouping_is_refused(self, written, screen):
+    def test_another_grouping_is_refused(self, written, terminal):
+        screen = terminal()
         with pytest.raises(ValueError, match="'type', 'engine' or 'order', not 'size'"):
             written.display_outputs("size")
         assert screen.getvalue() == ""
 
-    def test_who_wrote_nothing_has_no_label(self, view, screen):
-        write_ = write
-        result = view.apply_async(lambda: write_("mine\n" * number))  # noqa: F821
+    def test_who_wrote_nothing_has_no_label(self, view, terminal):
+        screen = terminal()
+        result = view.apply_async(lambda: write("mine\n" * number))  # noqa: F821
         result.wait(PATIENCE)
         result.display_outputs()
         assert screen.getvalue() == "[stdout:1] \nmine\n"
 
-    def test_a_label_begins_a_line_and_the_last_line_is_ended(self, view, screen):
+    def test_a_label_begins_a_line_and_the_last_line_is_ended(self, view, terminal):
+        screen = terminal()
         result = view.apply_async(write, "no end", "none")
         result.wait(PATIENCE)
         result.display_outputs("engine")
@@ -112,7 +126,8 @@ class TestDisplay:
             ("order", ["0a", "1a", "0b"]),
         ],
     )
-    def test_displays_are_grouped_as_asked(self, written, screen, monkeypatch, groupby, expected):
+    def test_displays_are_grouped_as_asked(self, written, terminal, monkeypatch, groupby, expected):
+        screen = terminal()
         shown = []
         display = types.ModuleType("IPython.display")
         display.publish_display_data = lambda data, metadata: shown.append(data["text/plain"])
@@ -125,7 +140,8 @@ class TestDisplay:
         assert "[output:0]" in screen.getvalue()
 
 
-def test_the_output_of_one_call_has_no_label(lview, screen):
+def test_the_output_of_one_call_has_no_label(lview, terminal):
+    screen = terminal()
     result = lview.apply_async(write, "out\n", "err\n")
     result.wait(PATIENCE)
     for groupby in ("type", "engine", "order"):
@@ -133,7 +149,8 @@ def test_the_output_of_one_call_has_no_label(lview, screen):
     assert screen.getvalue() == "out\nerr\n" * 3
 
 
-def test_a_line_written_over_is_shown_as_a_terminal_would_leave_it(lview, screen):
+def test_a_line_written_over_is_shown_as_a_terminal_would_leave_it(lview, terminal):
+    screen = terminal()
     result = lview.apply_async(write, "10%\r50%\r100%\n")
     result.wait(PATIENCE)
     assert result.stdout == "100%\n"
@@ -141,7 +158,9 @@ def test_a_line_written_over_is_shown_as_a_terminal_would_leave_it(lview, screen
     assert screen.getvalue() == "100%\n"
 
 
-def test_what_a_failed_task_wrote_is_shown(lview, screen):
+def test_what_a_failed_task_wrote_is_shown(lview, terminal):
+    screen = terminal()
+
     def fails():
         print("before")
         raise ZeroDivisionError
@@ -152,9 +171,9 @@ def test_what_a_failed_task_wrote_is_shown(lview, screen):
     assert screen.getvalue() == "before\n"
 
 
-def test_the_output_of_a_map_is_shown_by_task(lview, screen):
-    write_ = write
-    result = lview.map_async(lambda x: write_(f"item {x}\n"), range(3), chunksize=1)
+def test_the_output_of_a_map_is_shown_by_task(lview, terminal):
+    screen = terminal()
+    result = lview.map_async(lambda x: write(f"item {x}\n"), range(3), chunksize=1)
     result.wait(PATIENCE)
     result.display_outputs()
     lines = screen.getvalue().splitlines()
@@ -162,9 +181,9 @@ def test_the_output_of_a_map_is_shown_by_task(lview, screen):
     assert lines[0] == f"[stdout:{result.engine_id[0]}] "
 
 
-def test_nothing_is_displayed_before_the_end(lview, gate, screen):
+def test_nothing_is_displayed_before_the_end(lview, gate):
     result = lview.apply_async(gate.hold)
-    with pytest.raises(TimeoutError, match="the output of .* before the end"):
+    with pytest.raises(TimeoutError, match=r"the output of .* before the end"):
         result.display_outputs()
     gate.release()
     assert result.wait(PATIENCE)
@@ -173,7 +192,8 @@ def test_nothing_is_displayed_before_the_end(lview, gate, screen):
 # --- live
 
 
-def test_output_is_streamed_while_the_task_runs_and_once(lview, gate, screen):
+def test_output_is_streamed_while_the_task_runs_and_once(lview, gate, terminal):
+    screen = terminal()
     hold = gate.hold
 
     def speaks():
@@ -193,7 +213,8 @@ def test_output_is_streamed_while_the_task_runs_and_once(lview, gate, screen):
     assert screen.getvalue() == "first second\nthird\n"
 
 
-def test_what_was_there_before_the_block_is_shown_first_and_once(lview, gate, screen):
+def test_what_was_there_before_the_block_is_shown_first_and_once(lview, gate, terminal):
+    screen = terminal()
     hold = gate.hold
 
     def speaks():
@@ -215,7 +236,8 @@ def test_what_was_there_before_the_block_is_shown_first_and_once(lview, gate, sc
         assert screen.getvalue() == "early\nlate\n" * 2, "a new block shows it all again"
 
 
-def test_streamed_output_of_several_engines_is_labelled(numbered, view, gate, screen):
+def test_streamed_output_of_several_engines_is_labelled(numbered, view, gate, terminal):
+    screen = terminal()
     hold = gate.hold
 
     def speaks():
@@ -241,7 +263,8 @@ def test_streamed_output_of_several_engines_is_labelled(numbered, view, gate, sc
     }
 
 
-def test_a_label_is_not_repeated_while_the_same_engine_speaks(rc, gate, screen):
+def test_a_label_is_not_repeated_while_the_same_engine_speaks(rc, gate, terminal):
+    screen = terminal()
     hold = gate.hold
 
     def speaks():
@@ -265,10 +288,10 @@ def test_streams_go_to_their_own(lview, capsys):
     assert (shown.out, shown.err) == ("out\n", "err\n")
 
 
-def test_output_of_maps_is_streamed_too(view, lview, screen):
-    write_ = write
+def test_output_of_maps_is_streamed_too(view, lview, terminal):
+    screen = terminal()
     for each in (view, lview):
-        result = each.map_async(lambda x: write_(f"item {x}\n"), range(20))
+        result = each.map_async(lambda x: write(f"item {x}\n"), range(20))
         with result.stream_output():
             result.wait(PATIENCE)
         lines = [line for line in screen.getvalue().splitlines() if "[" not in line]
@@ -277,7 +300,8 @@ def test_output_of_maps_is_streamed_too(view, lview, screen):
         screen.seek(0)
 
 
-def test_long_output_is_streamed_whole(lview, gate, screen):
+def test_long_output_is_streamed_whole(lview, gate, terminal):
+    screen = terminal()
     hold = gate.hold
 
     def speaks():
@@ -294,7 +318,9 @@ def test_long_output_is_streamed_whole(lview, gate, screen):
     assert screen.getvalue() == "".join(f"{line}\n" for line in [*range(20_000), "end"])
 
 
-def test_a_failure_is_streamed_after_the_output(view, screen):
+def test_a_failure_is_streamed_after_the_output(view, terminal):
+    screen = terminal()
+
     def fails():
         print("before")
         raise KeyError("k")
@@ -310,7 +336,8 @@ def test_a_failure_is_streamed_after_the_output(view, screen):
     assert shown.count("\nKeyError: 'k'\n") == 2
 
 
-def test_nothing_is_shown_after_the_block(lview, gate, screen):
+def test_nothing_is_shown_after_the_block(lview, gate, terminal):
+    screen = terminal()
     hold = gate.hold
 
     def speaks():
@@ -327,7 +354,7 @@ def test_nothing_is_shown_after_the_block(lview, gate, screen):
     assert screen.getvalue() == "inside\n"
 
 
-def test_an_exception_inside_the_block_is_raised_and_ends_the_stream(lview, gate, screen):
+def test_an_exception_inside_the_block_is_raised_and_ends_the_stream(lview, gate):
     result = lview.apply_async(gate.hold)
     with pytest.raises(ZeroDivisionError), result.stream_output():
         _ = 1 / 0
@@ -353,7 +380,8 @@ def test_waiting_for_output_runs_out_with_the_task_running(lview, gate):
     assert result.wait_for_output(PATIENCE) is True
 
 
-def test_output_of_another_clients_task_is_streamed(other, view, gate, screen):
+def test_output_of_another_clients_task_is_streamed(other, view, gate, terminal):
+    screen = terminal()
     hold = gate.hold
 
     def speaks():

@@ -27,8 +27,10 @@ def test_the_first_example_runs_as_it_stands(leaks, tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     total, speedup, pids = done.stdout.splitlines()
-    assert total == str(sum(x * x for x in range(100)))
-    assert float(speedup) > 0
+    space = {}
+    exec(example.partition("with oarlock")[0], space)
+    assert total == str(sum(map(space["primes_below"], range(8_000, 8_100))))
+    assert float(speedup) > 1, "several engines are faster than one"
     assert re.fullmatch(r"\{0: \d+, 1: \d+, 2: \d+, 3: \d+\}", pids)
 
 
@@ -53,7 +55,7 @@ def test_every_file_it_links_to_exists():
 
 
 def test_it_fits_a_screen():
-    assert len(README.splitlines()) <= 60
+    assert len(README.splitlines()) <= 70
 
 
 def test_the_continuous_check_runs_the_second_command():

@@ -133,8 +133,8 @@ class EngineLost(EngineError, RemoteError):
         )
         text = (
             f"task {self.task} was lost: engine {self.engine}{where} ended "
-            f"({self.cause or 'for an unknown reason'}); as far as the engine told, {ran}. Tasks of other engines go on; "
-            "this one is not repeated by itself."
+            f"({self.cause or 'for an unknown reason'}); as far as the engine told, {ran}. "
+            "Tasks of other engines go on; this one is not repeated by itself."
         )
         if self.output.strip():
             text += f"\nlast output of the engine:\n{self.output.rstrip()}"

@@ -70,5 +70,7 @@ def _failing(
         try:
             pickler.write(value)
         except Exception as error:
-            found[id(function), name] = f"{type(error).__name__}: {error}"
+            # Without a hint of its own: the one for a missing name follows it.
+            said = str(error).partition("\n\nhint: ")[0]
+            found[id(function), name] = f"{type(error).__name__}: {said}"
     return found

@@ -34,9 +34,8 @@ with oarlock.Cluster(n=2) as rc:
             part = rc.get_result(msg_id)
             took = (part.completed - part.started).total_seconds()
             values = part.get()
-            print(
-                f"engine {part.engine_id}: {len(values)} naps in {took:.3f} s, {part.stdout.splitlines()}"
-            )
+            said = ", ".join(part.stdout.strip().split("\n"))
+            print(f"engine {part.engine_id}: {len(values)} naps in {took:.3f} s ({said})")
             handled += len(values)
 
     print("handled", handled, "of", len(naps), "naps")

@@ -17,11 +17,11 @@ def why_nothing_runs(client: "Client") -> str:
     Tasks of load-balanced views wait for engines by design, so this is no failure, but a person
     who looks at them has to be told.
     """
-    if client._gone is not None or client._core.closed or client._core.engine_ids():
+    if client._core.closed or client._core.engine_ids():
         return ""
     how = (
         "start engines with `client.cluster.start_engines_sync(n)`"
         if client.cluster is not None
-        else "start engines beside the controller, or stop the cluster and start it anew"
+        else f"start engines with `python -m oarlock.engine {client._core.directory}`"
     )
     return f"no engine is there, so what is left waits for one\n\nhint: {how}, or cancel()"

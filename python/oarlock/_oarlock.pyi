@@ -96,8 +96,8 @@ class Tasks:
         """Parts of the outcome as said at the status; None while pending or once released.
         The first part is bytes (or a Buffer if large), the others Buffers."""
     def release(self, indexes: Sequence[int] | None = None) -> None:
-        """Forget the parts (not the records) of these finished tasks, or of all, unless another
-        set of tasks holds them too."""
+        """Forget the parts (not the records) of these finished tasks, or of all, unless somebody
+        holds them by a set that was not made from this one."""
     def loss(self, index: int) -> dict[str, Any]:
         """For LOST: engine, pid, host, cause, started, ran_for, output."""
     def refusal(self, index: int) -> str:
@@ -233,6 +233,8 @@ class Engine:
         """Output of the running task; False when none runs."""
     def progress(self, items: int) -> None:
         """Items of the running chunk that are done."""
+    def felt(self) -> None:
+        """The running task has felt an interrupt: it need not be sent again."""
     def cancelled(self) -> bool:
         """Whether the running task was asked to stop."""
     def close(self) -> None:

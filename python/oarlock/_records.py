@@ -76,9 +76,10 @@ class Recorded(LazyFuture):
             if type(failure) in (error.ClosedClient, error.ControllerLost):
                 return failure
         if self.cancelled():
-            return error.TaskCancelled(
-                f"every task of {self._fname} was cancelled ({len(self._tasks)} in all)"
-            )
+            count = len(self._tasks)
+            which = "the task" if count == 1 else f"all {count} tasks"
+            were = "was" if count == 1 else "were"
+            return error.TaskCancelled(f"{which} of {self._fname} {were} cancelled")
         return error.compose(self._fname, found)
 
     def _assemble(self, cells: list[Any], keep: bool) -> Any:

@@ -127,6 +127,10 @@ impl PyEngine {
         self.engine.slot().progress(items);
     }
 
+    fn felt(&self) {
+        self.engine.slot().felt();
+    }
+
     fn cancelled(&self) -> bool {
         self.engine.slot().cancelled()
     }

@@ -274,7 +274,8 @@ impl<'a> Life<'a> {
                     self.shared.outbox.read().close();
                 }
                 () = sleep_until(self.report_at.unwrap_or(never)), if self.report_at.is_some() => {
-                    let more = self.shared.slot.report(|message| push(self.shared, message));
+                    let send = |message| push(self.shared, message);
+                    let more = self.shared.slot.report(send, &self.process.interrupt);
                     self.report_at = more.then(|| Instant::now() + REPORT_EVERY);
                 }
                 () = sleep_until(self.end_at.unwrap_or(never)), if self.end_at.is_some() => {

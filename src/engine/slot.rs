@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use crate::clock::wall_clock;
-use crate::wire::limits::OUTPUT_MAX;
+use crate::wire::limits::{INLINE_MAX, OUTPUT_MAX};
 use crate::wire::{FromEngine, FuncId, Kind, Message, Parts, Stamp, Status, TaskId, ToEngine};
 
 /// Something for the main thread to do.
@@ -52,6 +52,9 @@ struct Running {
     since: Instant,
     announced: bool,
     cancelled: bool,
+    /// Whether it has felt the interrupt, and how often it was sent.
+    felt: bool,
+    interrupts: u8,
     progress: u32,
     progress_sent: u32,
     streams: [Stream; 2],
@@ -86,6 +89,9 @@ pub struct Slot {
 
 /// How long a task runs before it is announced, so that short ones cost no message.
 pub(super) const ANNOUNCE_AFTER: Duration = Duration::from_millis(20);
+/// How often a cancelled task that feels no interrupt is interrupted; one may catch the signal in
+/// a way of its own.
+const INTERRUPTS: u8 = 5;
 /// How often output and progress of a running task are sent.
 pub(super) const REPORT_EVERY: Duration = Duration::from_millis(50);
 
@@ -129,6 +135,7 @@ impl Slot {
                         && ids.contains(&running.id)
                     {
                         running.cancelled = true;
+                        running.interrupts = 1;
                         inner.signalled = true;
                         interrupt();
                     }
@@ -148,10 +155,23 @@ impl Slot {
 
     /// What the running task wrote and did since the last report. Says whether anything runs or
     /// waits, so that there will be more to report.
-    pub(crate) fn report(&self, mut send: impl FnMut(Message<FromEngine>)) -> bool {
+    ///
+    /// An interrupt that came just before the call went to sleep in the system does not wake it;
+    /// so one that was not felt is sent again.
+    pub(crate) fn report(
+        &self,
+        mut send: impl FnMut(Message<FromEngine>),
+        interrupt: impl Fn(),
+    ) -> bool {
         let mut inner = self.inner.lock();
+        let inner = &mut *inner;
         let more = !inner.entries.is_empty();
         let Some(running) = &mut inner.running else { return more };
+        if running.cancelled && !running.felt && running.interrupts < INTERRUPTS {
+            running.interrupts += 1;
+            inner.signalled = true;
+            interrupt();
+        }
         if !running.announced && running.since.elapsed() >= ANNOUNCE_AFTER {
             running.announced = true;
             let (id, at) = (running.id, running.started);
@@ -247,6 +267,13 @@ impl Slot {
         }
     }
 
+    /// The running task has felt an interrupt.
+    pub fn felt(&self) {
+        if let Some(running) = &mut self.inner.lock().running {
+            running.felt = true;
+        }
+    }
+
     /// Whether the running task was asked to stop.
     pub fn cancelled(&self) -> bool {
         self.inner.lock().running.as_ref().is_some_and(|running| running.cancelled)
@@ -306,6 +333,14 @@ impl Inner {
     }
 }
 
+/// Longest piece of output in one message, in bytes.
+const OUTPUT_PIECE: usize = INLINE_MAX / 2;
+
+/// Whether a character of UTF-8 begins with this byte.
+fn is_boundary(byte: u8) -> bool {
+    byte & 0xc0 != 0x80
+}
+
 impl Running {
     fn new(id: TaskId) -> Self {
         Self {
@@ -314,6 +349,8 @@ impl Running {
             since: Instant::now(),
             announced: false,
             cancelled: false,
+            felt: false,
+            interrupts: 0,
             progress: 0,
             progress_sent: 0,
             streams: Default::default(),
@@ -322,10 +359,15 @@ impl Running {
 
     fn flush(&mut self, mut send: impl FnMut(Message<FromEngine>)) {
         for (stream, written) in (1..).zip(&mut self.streams) {
-            if !written.text.is_empty() {
-                let text = Bytes::from(std::mem::take(&mut written.text));
+            let mut text = Bytes::from(std::mem::take(&mut written.text));
+            while !text.is_empty() {
+                // In pieces that travel with the packets, or the result would overtake them.
+                let mut end = text.len().min(OUTPUT_PIECE);
+                while end < text.len() && !is_boundary(text[end]) {
+                    end -= 1;
+                }
                 let head = FromEngine::Output { id: self.id, stream };
-                send(Message { head, parts: Parts::from_elem(text, 1) });
+                send(Message { head, parts: Parts::from_elem(text.split_to(end), 1) });
             }
         }
     }

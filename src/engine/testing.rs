@@ -4,7 +4,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::slot::{Slot, Work};
-use crate::wire::limits::OUTPUT_MAX;
+use crate::wire::limits::{INLINE_MAX, OUTPUT_MAX};
 use crate::wire::{ClientId, FromEngine, FuncId, Kind, Message, Parts, Status, TaskId, ToEngine};
 
 const FUNC: FuncId = FuncId([1; 16]);
@@ -134,6 +134,31 @@ fn a_running_task_is_interrupted_once_and_its_end_tells_that_a_signal_may_be_lef
 }
 
 #[test]
+fn an_interrupt_that_was_not_felt_is_sent_again_but_not_for_ever() {
+    let (slot, said) = (Slot::default(), Said::default());
+    let interrupt = || *said.interrupts.lock() += 1;
+    said.receive(&slot, vec![task(0)]);
+    next_task(&slot);
+    slot.report(|_| (), interrupt);
+    assert_eq!(*said.interrupts.lock(), 0, "nobody cancelled it");
+    said.receive(&slot, vec![Message::bare(ToEngine::Cancel(vec![id(0)]))]);
+    slot.report(|_| (), interrupt);
+    assert_eq!(*said.interrupts.lock(), 2);
+    slot.felt();
+    slot.report(|_| (), interrupt);
+    assert_eq!(*said.interrupts.lock(), 2, "it may be cleaning up");
+    said.done(&slot, Status::Cancelled);
+
+    said.receive(&slot, vec![task(1)]);
+    next_task(&slot);
+    said.receive(&slot, vec![Message::bare(ToEngine::Cancel(vec![id(1)]))]);
+    for _ in 0..100 {
+        slot.report(|_| (), interrupt);
+    }
+    assert!(*said.interrupts.lock() < 10);
+}
+
+#[test]
 fn output_comes_before_the_result_and_is_bounded() {
     let (slot, said) = (Slot::default(), Said::default());
     assert!(!slot.write(1, "nobody runs", |_| panic!()));
@@ -150,6 +175,7 @@ fn output_comes_before_the_result_and_is_bounded() {
     let mut written = String::new();
     for message in output {
         assert_eq!(message.head, FromEngine::Output { id: id(0), stream: 2 });
+        assert!(message.parts[0].len() <= INLINE_MAX, "it must travel with the packets");
         written.push_str(std::str::from_utf8(&message.parts[0]).unwrap());
     }
     let dropped = 2000 * text.len() - OUTPUT_MAX;
@@ -161,15 +187,15 @@ fn output_comes_before_the_result_and_is_bounded() {
 fn progress_is_reported_when_it_changed() {
     let (slot, said) = (Slot::default(), Said::default());
     said.receive(&slot, vec![task(0)]);
-    assert!(slot.report(|_| panic!()), "what waits will be worth a report");
+    assert!(slot.report(|_| panic!(), || ()), "what waits will be worth a report");
     next_task(&slot);
     slot.progress(3);
     for _ in 0..2 {
-        assert!(slot.report(|message| said.messages.lock().push(message)));
+        assert!(slot.report(|message| said.messages.lock().push(message), || ()));
     }
     assert_eq!(said.heads(), [FromEngine::Progress { id: id(0), done: 3 }]);
     said.done(&slot, Status::Ok);
-    assert!(!slot.report(|_| panic!()));
+    assert!(!slot.report(|_| panic!(), || ()));
 }
 
 #[test]

@@ -9,8 +9,11 @@ import oarlock
 DEADLINE = 20
 
 
-def cut(gate=None):
-    """End the connection of this engine at the controller's door, and go on as `gate` says."""
+def cut(hold):
+    """End the connection of this engine at the controller's door, and go on as `hold` does.
+
+    A task that ended at once might be told before the end of the connection is noticed.
+    """
     import os
     import socket
     import stat
@@ -28,7 +31,7 @@ def cut(gate=None):
         except OSError:
             continue
     assert ended == 1
-    return gate() if gate else None
+    return hold()
 
 
 def come_back(rc, version):
@@ -40,23 +43,24 @@ def come_back(rc, version):
     return engine
 
 
-@pytest.mark.parametrize("busy", [False, True], ids=["a task that ends", "a task that goes on"])
-def test_the_engine_comes_back_under_a_new_id_and_stays(new_client, gate, busy):
+@pytest.mark.parametrize("ends", ["before it is back", "after it is back"])
+def test_the_engine_comes_back_under_a_new_id_and_stays(new_client, gate, ends):
     rc = new_client(1)
     pid = rc[0].apply_sync(os.getpid)
     version = rc._core.engines_version()
     told = []
-    lost = rc[0].apply_async(cut, gate.hold if busy else None)
+    lost = rc[0].apply_async(cut, gate.hold)
     behind = rc[0].apply_async(abs, -1)
     lost.add_done_callback(told.append)
     for result in (lost, behind):
         assert isinstance(result.exception(DEADLINE), oarlock.EngineLost)
-    if busy:
-        gate.wait_begun()
+    if ends == "before it is back":
+        gate.release()
     engine = come_back(rc, version)
     assert engine == 1
     version = rc._core.engines_version()
-    gate.release()
+    if ends == "after it is back":
+        gate.release()
     assert rc[engine].apply_sync(os.getpid) == pid
     assert rc.load_balanced_view().map_async(abs, range(-100, 0)).get(DEADLINE)[0] == 100
     assert not rc._core.wait_engines_change(version, 1.0), "it left again"
@@ -67,7 +71,7 @@ def test_the_engine_comes_back_under_a_new_id_and_stays(new_client, gate, busy):
     assert not rc.outstanding
 
 
-def test_functions_and_names_are_there_again(new_client):
+def test_functions_and_names_are_there_again(new_client, gate):
     rc = new_client(1)
 
     def double(x):
@@ -76,7 +80,9 @@ def test_functions_and_names_are_there_again(new_client):
     rc[0].push({"a": 1}, block=True)
     assert rc[0].apply_sync(double, 1) == 2
     version = rc._core.engines_version()
-    assert isinstance(rc[0].apply_async(cut).exception(DEADLINE), oarlock.EngineLost)
+    lost = rc[0].apply_async(cut, gate.hold)
+    assert isinstance(lost.exception(DEADLINE), oarlock.EngineLost)
+    gate.release()
     view = rc[come_back(rc, version)]
     assert view.apply_sync(double, 2) == 4
     assert view["a"] == 1

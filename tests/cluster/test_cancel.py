@@ -1,5 +1,7 @@
 """A cancelled task never starts, wherever it is by then; one that runs is interrupted."""
 
+import time
+
 import pytest
 
 import oarlock
@@ -88,3 +90,13 @@ def test_what_is_done_cannot_be_cancelled(rc):
     assert not result.cancel()
     assert not result.cancelled()
     assert result.get() == 1
+
+
+def test_a_task_cancelled_at_any_moment_of_its_start_is_stopped(rc):
+    # The interrupt may come when the engine has taken the task and not yet begun to run it.
+    view = rc.load_balanced_view()
+    for _ in range(300):
+        result = view.apply_async(time.sleep, 60)
+        result.cancel()
+        with pytest.raises(oarlock.TaskCancelled):
+            result.get(20)

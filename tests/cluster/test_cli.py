@@ -99,10 +99,15 @@ def test_stop_waits_until_everything_is_gone(daemon, wait_exit):
 
 def test_stop_exits_with_11_when_it_finds_nothing():
     assert run("stop").returncode == 11
-    assert run("stop", "--all").returncode == 11
     done = run("stop", "nobody")
     assert done.returncode == 11
     assert "nobody" in done.stderr
+
+
+def test_stop_all_with_nothing_to_stop_is_no_failure():
+    done = run("stop", "--all")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no cluster runs here" in done.stdout
 
 
 def test_stop_ends_a_controller_that_does_not_answer(daemon, wait_exit):
@@ -222,6 +227,11 @@ def test_an_embedded_cluster_with_an_id_is_found_but_not_stopped_from_outside():
             assert other.ids == rc.ids
         (found,) = json.loads(run("status", "--json").stdout)
         assert found["embedded"] is True
+        assert "lab (embedded)" in run("status").stdout
+        refused = run("start", "-n", "1", "--cluster-id", "lab")
+        assert refused.returncode == 10
+        assert "end the program it lives in" in refused.stderr
+        assert "oarlock stop" not in refused.stderr
         done = run("stop", "lab")
         assert done.returncode == 1
         assert f"process {os.getpid()}" in done.stderr

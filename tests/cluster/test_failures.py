@@ -263,7 +263,7 @@ class TestFunctions:
         assert isinstance(caught.value, oarlock.RemoteError)
         notes = "".join(caught.value.__notes__)
         assert "the function of this task" in notes
-        assert f"hint: module {absent.__name__!r}" in notes
+        assert f"module {absent.__name__!r}" in notes
         assert sys.executable in notes
 
     def test_of_a_module_that_the_engine_lacks_work_once_it_has_it(

@@ -176,6 +176,8 @@ def test_an_interrupted_call_says_what_runs_on(rc, gate):
     interrupt = interrupted(lambda: rc.load_balanced_view().apply_sync(wait_for, str(gate)))
     (msg_id,) = rc.history[before:]
     assert any(msg_id in note for note in interrupt.__notes__)
+    # The cluster of this test ends with this program, and the work with it.
+    assert any("goes on until the cluster is stopped" in note for note in interrupt.__notes__)
 
 
 def test_a_blocked_push_and_pull_are_left_and_the_next_ones_work(rc, gate):
@@ -367,17 +369,24 @@ def test_a_script_that_does_not_catch_the_interrupt_leaves_nothing(leaks, tmp_pa
     leaks.check()
 
 
-def test_connecting_to_a_stopped_controller_is_left(leaks):
-    source = "import oarlock, signal\nwith oarlock.Cluster(n=0) as rc:\n    "
-    source += "print(rc.cluster.directory, flush=True)\n    signal.pause()"
-    with subprocess.Popen(
-        [sys.executable, "-c", source], stdout=subprocess.PIPE, text=True
-    ) as process:
+ELSEWHERE = """
+import sys
+import oarlock
+
+with oarlock.Cluster(n=0) as rc:
+    print(rc.cluster.directory, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_connecting_to_a_stopped_controller_is_left(leaks, tmp_path):
+    with script(ELSEWHERE, tmp_path, stdin=subprocess.PIPE) as process:
         directory = process.stdout.readline().strip()
         process.send_signal(signal.SIGSTOP)
         try:
             interrupted(lambda: oarlock.Client(directory=directory, timeout=DEADLINE))
         finally:
             process.send_signal(signal.SIGCONT)
-            process.send_signal(signal.SIGINT)
+        process.stdin.close()
+        assert process.wait(DEADLINE) == 0
     leaks.check()

@@ -40,18 +40,18 @@ def terminal(monkeypatch):
 
 
 @pytest.fixture
-def written(view):
-    """A finished result of two tasks, of which each wrote a line to both streams."""
-    result = view.apply_async(lambda: write(f"out {number}\n", f"err {number}\n"))  # noqa: F821
-    result.wait(PATIENCE)
-    return result
+def number(view):
+    """Stands for the id of the engine it arrives at."""
+    view.scatter("numbers", view.targets, block=True)
+    return oarlock.Reference("numbers[0]")
 
 
 @pytest.fixture
-def numbered(view):
-    """Each engine of the shared cluster has its id as `number`."""
-    view.scatter("numbers", view.targets, block=True)
-    view.execute("number = numbers[0]", block=True)
+def written(view, number):
+    """A finished result of two tasks, of which each wrote a line to both streams."""
+    result = view.apply_async(lambda n: write(f"out {n}\n", f"err {n}\n"), number)
+    result.wait(PATIENCE)
+    return result
 
 
 def until_shown(screen, text, result):
@@ -65,7 +65,6 @@ def until_shown(screen, text, result):
 # --- all of it at the end
 
 
-@pytest.mark.usefixtures("numbered")
 class TestDisplay:
     """`display_outputs`."""
 
@@ -102,9 +101,9 @@ class TestDisplay:
             written.display_outputs("size")
         assert screen.getvalue() == ""
 
-    def test_who_wrote_nothing_has_no_label(self, view, terminal):
+    def test_who_wrote_nothing_has_no_label(self, view, number, terminal):
         screen = terminal()
-        result = view.apply_async(lambda: write("mine\n" * number))  # noqa: F821
+        result = view.apply_async(lambda n: write("mine\n" * n), number)
         result.wait(PATIENCE)
         result.display_outputs()
         assert screen.getvalue() == "[stdout:1] \nmine\n"
@@ -199,7 +198,7 @@ def test_output_is_streamed_while_the_task_runs_and_once(lview, gate, terminal):
     def speaks():
         import sys
 
-        print("first", end=" ")
+        print("first", end=" ", flush=True)
         hold()
         print("second")
         print("third", file=sys.stderr)
@@ -236,16 +235,16 @@ def test_what_was_there_before_the_block_is_shown_first_and_once(lview, gate, te
         assert screen.getvalue() == "early\nlate\n" * 2, "a new block shows it all again"
 
 
-def test_streamed_output_of_several_engines_is_labelled(numbered, view, gate, terminal):
+def test_streamed_output_of_several_engines_is_labelled(number, view, gate, terminal):
     screen = terminal()
     hold = gate.hold
 
-    def speaks():
-        print("early", number)  # noqa: F821
+    def speaks(number):
+        print("early", number)
         hold()
-        print("late", number)  # noqa: F821
+        print("late", number)
 
-    result = view.apply_async(speaks)
+    result = view.apply_async(speaks, number)
     with result.stream_output():
         until_shown(screen, "early 0", result)
         until_shown(screen, "early 1", result)
@@ -300,22 +299,20 @@ def test_output_of_maps_is_streamed_too(view, lview, terminal):
         screen.seek(0)
 
 
-def test_long_output_is_streamed_whole(lview, gate, terminal):
+def test_long_output_is_streamed_whole(lview, terminal):
     screen = terminal()
-    hold = gate.hold
+    text = "".join(f"{line}\n" for line in range(30_000))
 
     def speaks():
-        for line in range(20_000):
+        for line in range(30_000):
             print(line)
-        hold()
-        print("end")
 
-    result = lview.apply_async(speaks)
-    with result.stream_output():
-        until_shown(screen, "19999\n", result)
-        gate.release()
-        assert result.wait(PATIENCE)
-    assert screen.getvalue() == "".join(f"{line}\n" for line in [*range(20_000), "end"])
+    for _ in range(5):
+        result = lview.apply_async(speaks)
+        with result.stream_output():
+            assert result.wait(PATIENCE)
+        assert result.stdout == text
+    assert screen.getvalue() == text * 5
 
 
 def test_a_failure_is_streamed_after_the_output(view, terminal):

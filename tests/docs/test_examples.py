@@ -20,7 +20,7 @@ EXPECTED = {
         r"^unordered: +\[0, 1, 4, .*121\]$",
     ],
     "customresult.py": [
-        r"^engine [01]: 2 naps in 0\.\d+ s, 'slept 0\.\d{3} sslept 0\.\d{3} s'$",
+        r"^engine [01]: 2 naps in 0\.\d+ s \(slept 0\.\d{3} s, slept 0\.\d{3} s\)$",
         r"^handled 10 of 10 naps$",
         r"^\d\.\d\d s of sleep in \d\.\d\d s$",
     ],

@@ -5,6 +5,7 @@ import itertools
 import os
 import signal
 import sys
+import sysconfig
 import threading
 
 import pytest
@@ -185,7 +186,11 @@ def test_a_function_whose_module_is_missing_is_an_error_with_a_hint(core):
     for outcome in run(core):
         raised = failure(outcome)
         assert isinstance(raised, ModuleNotFoundError)
-        assert "hint: module 'no_such_module'" in "".join(raised.__notes__)
+        hint = "".join(raised.__notes__)
+        assert "module 'no_such_module' is not found" in hint
+        assert f"works in {os.getcwd()} and looks in {sys.path[0]}" in hint
+        assert f", {sysconfig.get_path('stdlib')}," not in hint
+        assert "hint: start the cluster in your project's directory, set PYTHONPATH" in hint
 
 
 def test_a_function_is_unpickled_once_until_it_is_forgotten(core):
@@ -471,6 +476,7 @@ class Core:
     def next(self): return self.things.pop(0) if self.things else None
     def done(self, status, parts): outcomes.append((status, parts))
     def write(self, stream, text): return False
+    def felt(self): pass
     def close(self): outcomes.append("closed")
 class Engine:
     connect = staticmethod(lambda directory: Core())
@@ -501,3 +507,22 @@ status = main("there")
 sys.__stdout__.write(f"{status} {sys.stderr.getvalue()}")
 """)
     assert shown == "1 oarlock: this engine found no controller in there: nobody answers"
+
+
+def test_an_interrupt_between_taking_a_task_and_running_it_is_not_lost():
+    core, gate, felt = ScriptedCore(), Gate(), []
+    gate.felt = lambda: felt.append(True)
+    core.is_cancelled = True
+    core.apply(os.getpid)
+    gate._on_signal(signal.SIGINT, None)
+    serve(core, gate)
+    assert [status for status, _ in core.outcomes] == [CANCELLED]
+    assert felt == [True]
+
+
+def test_an_interrupt_that_came_for_an_earlier_task_does_not_hit_the_next():
+    core, gate = ScriptedCore(), Gate()
+    core.apply(os.getpid)
+    gate._on_signal(signal.SIGINT, None)
+    serve(core, gate)
+    assert [status for status, _ in core.outcomes] == [OK]

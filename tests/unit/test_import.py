@@ -100,5 +100,15 @@ def test_every_public_name_exists_and_is_listed():
         _ = oarlock.nothing_of_this_name
 
 
+def test_dir_lists_public_names_and_modules_and_nothing_of_ours():
+    import oarlock.client
+
+    listed = dir(oarlock)
+    assert {"Client", "client"} <= set(listed)
+    assert not [name for name in listed if name.startswith("_") and name not in oarlock.__all__]
+    beyond = set(listed) - set(oarlock.__all__)
+    assert all(getattr(oarlock, name).__name__ == f"oarlock.{name}" for name in beyond)
+
+
 def test_version_info_is_the_version_in_parts():
     assert oarlock.version_info[:3] == tuple(int(part) for part in oarlock.__version__.split("."))

@@ -6,6 +6,7 @@ neither end the engine nor lose an outcome.
 """
 
 import signal
+from collections.abc import Callable
 from types import FrameType
 
 __all__ = ["Gate"]
@@ -17,12 +18,17 @@ class Gate:
     Attributes:
         open: True while a task runs. Python looks for signals neither between a store to it and
             the ``try`` that follows, nor on the way into an ``except``.
+        missed: Whether a signal came while it was closed. It may have been for the task that was
+            just taken and is about to run, so whoever opens the gate looks.
     """
 
-    __slots__ = ("open",)
+    __slots__ = ("felt", "missed", "open")
 
     def __init__(self) -> None:
         self.open = False
+        self.missed = False
+        #: Called when a task feels an interrupt.
+        self.felt: Callable[[], object] = bool
 
     def install(self) -> None:
         """Become the process's handler of SIGINT; main thread only."""
@@ -30,4 +36,6 @@ class Gate:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self.open:
+            self.felt()
             raise KeyboardInterrupt
+        self.missed = True

@@ -35,6 +35,7 @@ def main(directory: str) -> int:
     except OSError as reason:
         print(f"oarlock: this engine found no controller in {directory}: {reason}", file=sys.stderr)
         return 1
+    gate.felt = engine.felt
     out = TaskStream(engine.write, 1, sys.__stdout__)
     err = TaskStream(engine.write, 2, sys.__stderr__)
     sys.stdout, sys.stderr = out, err

@@ -66,6 +66,11 @@ class Runner:
         gate = self._gate
         gate.open = True
         try:
+            if gate.missed:
+                gate.missed = False
+                if self._core.cancelled():
+                    gate.felt()
+                    raise KeyboardInterrupt
             if kind == _oarlock.APPLY:
                 outcome = self._apply(name, parts)
             else:

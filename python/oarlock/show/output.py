@@ -151,14 +151,16 @@ class Stream:
         self._writer.end_line()
 
     def _run(self) -> None:
-        version = -1
+        seen = None
         try:
             while self._open and not self._ending.is_set():
                 # Ends with the last task; else this is how often new output is looked for.
                 done = self._tasks.wait(_REFRESH)
-                now = self._tasks.output_version() + self._tasks.done_count()
-                if now != version or done:
-                    version = now
+                # Output may arrive before the news of where the task runs.
+                unplaced = self._tasks.engines().count(None)
+                now = self._tasks.output_version(), self._tasks.done_count(), unplaced
+                if now != seen or done:
+                    seen = now
                     self._echo()
         except ConnectionError:
             return  # the client was closed; who waits for the result is told
@@ -169,7 +171,7 @@ class Stream:
         for index in self._open:
             # Asked first: all output is there when a task is done.
             done = self._tasks.status(index) != 0
-            if done or self._tasks.engine(index) is not None:
+            if done or not self._labelled or self._tasks.engine(index) is not None:
                 self._show_new(index)
             if done:
                 self._show_error(index)

@@ -1,6 +1,7 @@
 """What a result tells of its tasks: metadata, times, state, and what they wrote."""
 
 import pickle
+import time
 from datetime import timedelta
 
 import pytest
@@ -114,6 +115,20 @@ def test_streamed_output_is_shown_once_and_errors_after_it(make, capsys):
     assert shown.out == "[stdout:0] \nearly\nlate\n"
     assert shown.err.startswith("[error:1] \n")
     assert shown.err.count("ValueError: bad") == 1
+
+
+def test_output_that_comes_before_its_engine_is_known_is_shown_as_soon_as_that_is(make, capsys):
+    result = make(2)
+    record = result._tasks.records[1]
+    record.text[1] = "early\n"
+    shown, deadline = "", time.monotonic() + 10
+    with result.stream_output():
+        assert capsys.readouterr().out == ""
+        record.engine = 3
+        while not shown and time.monotonic() < deadline:
+            result.wait(0.01)
+            shown = capsys.readouterr().out
+    assert shown == "[stdout:3] \nearly\n"
 
 
 def test_a_bar_that_nobody_watches_prints_its_last_line_only(make, capsys):

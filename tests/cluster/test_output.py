@@ -388,6 +388,8 @@ def test_output_of_another_clients_task_is_streamed(other, view, gate, terminal)
     begun = view.apply_async(speaks)
     result = other.get_result(begun.msg_ids)
     assert isinstance(result, oarlock.AsyncHubResult)
+    # Output is told from the moment the controller knows who watches; an answer says it does.
+    other.queue_status()
     with result.stream_output():
         gate.release(2)
         assert result.wait(PATIENCE)

@@ -220,32 +220,6 @@ def test_reading_endless_input_is_left_and_what_was_sent_is_told(rc, lview):
     assert rc.get_result(sent[0]).get(DEADLINE) == 0
 
 
-def test_submitting_one_by_one_is_left_and_each_that_was_sent_arrives(lview):
-    results = []
-    over = threading.Event()
-
-    def press():
-        # More than once: Python drops what is raised inside a finalizer, which may run just then.
-        while not over.wait(0.3):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def submit():
-        try:
-            end = time.monotonic() + DEADLINE
-            while time.monotonic() < end:
-                results.append(lview.apply_async(abs, -len(results)))
-        finally:
-            over.set()
-
-    key = threading.Thread(target=press)
-    key.start()
-    with pytest.raises(KeyboardInterrupt):
-        submit()
-    key.join()
-    assert len(results) > 10
-    assert [result.get(DEADLINE) for result in results] == list(range(len(results)))
-
-
 def test_a_second_thread_that_waits_is_not_disturbed(lview, gate):
     result = lview.apply_async(wait_for, str(gate), 5)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:

@@ -113,6 +113,11 @@ impl PyClient {
         Ok(Submission { func: func_id(func)?, kind: kind(of_kind)?, tasks, items, failed })
     }
 
+    /// Calls what may move the I/O on this thread; without the GIL if it will.
+    fn moving<T: Send>(&self, py: Python<'_>, call: impl FnOnce(&Core) -> T + Send) -> T {
+        if self.core.is_due() { py.detach(|| call(&self.core)) } else { call(&self.core) }
+    }
+
     fn tasks(&self, tasks: crate::client::Tasks) -> PyTasks {
         PyTasks::new(tasks, Some(self.core.clone()))
     }
@@ -339,7 +344,7 @@ impl PyClient {
         let what = self.submission(py, func, kind, tasks, items, failed)?;
         let target = targets
             .map_or(Target::Any, |ids| Target::Among(ids.into_iter().map(EngineId).collect()));
-        Ok(self.tasks(self.core.submit(what, target, wall_clock())))
+        Ok(self.tasks(self.moving(py, |core| core.submit(what, target, wall_clock()))))
     }
 
     fn submit_direct(
@@ -354,9 +359,8 @@ impl PyClient {
         let parts = buffers::parts(parts)?;
         self.make_room(py, parts.iter().map(bytes::Bytes::len).sum())?;
         let engines = engines.into_iter().map(EngineId).collect();
-        let kind = self::kind(kind)?;
-        let now = wall_clock();
-        Ok(self.tasks(self.core.submit_direct(func_id(func)?, kind, engines, parts, now)))
+        let (func, kind, now) = (func_id(func)?, self::kind(kind)?, wall_clock());
+        Ok(self.tasks(self.moving(py, |core| core.submit_direct(func, kind, engines, parts, now))))
     }
 
     #[pyo3(signature = (func, kind, engines, tasks, items=None, failed=None))]
@@ -376,12 +380,13 @@ impl PyClient {
             return Err(PyValueError::new_err("there must be one engine for each task"));
         }
         let engines: Vec<_> = engines.into_iter().map(EngineId).collect();
-        Ok(self.tasks(self.core.submit_each(what, &engines, wall_clock())))
+        Ok(self.tasks(self.moving(py, |core| core.submit_each(what, &engines, wall_clock()))))
     }
 
     fn cancel(&self, py: Python<'_>, tasks: &PyTasks) -> PyResult<()> {
         self.check(py)?;
-        self.core.cancel(tasks.here(py)?);
+        let tasks = tasks.here(py)?;
+        py.detach(|| self.core.cancel(tasks));
         Ok(())
     }
 
@@ -422,7 +427,7 @@ impl PyClient {
     fn watch(&self, py: Python<'_>, msg_ids: Vec<String>) -> PyResult<PyTasks> {
         self.check(py)?;
         let ids = msg_ids.iter().map(|id| parse_msg_id(id)).collect::<PyResult<Vec<_>>>()?;
-        Ok(self.tasks(self.core.watch(ids, wall_clock())))
+        Ok(self.tasks(self.moving(py, |core| core.watch(ids, wall_clock()))))
     }
 
     #[pyo3(signature = (msg_ids))]
@@ -446,7 +451,8 @@ impl PyClient {
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.check(py)?;
-        let id = self.core.ask(question(kind, argument)?);
+        let question = question(kind, argument)?;
+        let id = py.detach(|| self.core.ask(question));
         let mut reply = None;
         let waited = wait::wait(py, timeout, |until| {
             reply = self.core.answer(id, until);

@@ -72,10 +72,10 @@ impl PyEngine {
 
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         self.leave_if_forked();
-        let work = if let Some(work) = self.engine.slot().try_next() {
+        let work = if let Some(work) = self.engine.try_next() {
             work
         } else {
-            let work = py.detach(|| self.engine.slot().next());
+            let work = py.detach(|| self.engine.next());
             swallow_interrupt(py)?;
             work
         };

@@ -5,30 +5,79 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
 
-/// A bell rung at most once, and the thread that may be waiting for it.
+use crate::transport::{Drive, Stay};
+
+/// A bell rung at most once, and the thread that may be waiting for it: parked, or leading the
+/// runtime in which the bell is rung.
 #[derive(Default)]
 pub struct Bell {
-    rung: Mutex<bool>,
+    state: Mutex<BellState>,
     changed: Condvar,
+    rung: Notify,
+}
+
+#[derive(Default)]
+struct BellState {
+    rung: bool,
+    /// What the thread parked at, if it would rather lead.
+    parked: Option<Arc<Drive>>,
 }
 
 impl Bell {
     /// Wakes whoever waits, now or later.
     pub fn ring(&self) {
-        *self.rung.lock() = true;
+        let mut state = self.state.lock();
+        state.rung = true;
+        let parked = state.parked.take();
+        drop(state);
         self.changed.notify_all();
+        self.rung.notify_one();
+        if let Some(drive) = parked {
+            drive.unpark(true);
+        }
     }
 
-    /// Waits until the bell rings or the deadline passes; says whether it rang.
-    pub fn wait_until(&self, deadline: Instant) -> bool {
-        let mut rung = self.rung.lock();
-        while !*rung {
-            if self.changed.wait_until(&mut rung, deadline).timed_out() {
-                return *rung;
+    /// Waits until the bell rings or the deadline passes; says whether it rang. The thread leads
+    /// `drive` meanwhile, if there is one and nobody else does.
+    pub fn wait_until(&self, deadline: Instant, drive: Option<&Arc<Drive>>) -> bool {
+        let Some(drive) = drive else { return self.parked_until(deadline, None) };
+        if self.state.lock().rung {
+            return true;
+        }
+        let rung = drive.lead(Stay::Slices, async {
+            tokio::select! {
+                biased;
+                () = self.rung.notified() => Some(()),
+                () = tokio::time::sleep_until(deadline.into()) => None,
+            }
+        });
+        if rung.is_some() || Instant::now() >= deadline {
+            return self.state.lock().rung;
+        }
+        self.parked_until(deadline, Some(drive))
+    }
+
+    fn parked_until(&self, deadline: Instant, drive: Option<&Arc<Drive>>) -> bool {
+        let mut state = self.state.lock();
+        if state.rung {
+            return true;
+        }
+        if let Some(drive) = drive {
+            drive.park();
+            state.parked = Some(drive.clone());
+        }
+        while !state.rung {
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                break;
             }
         }
-        true
+        let rung = state.rung;
+        if let Some(drive) = state.parked.take() {
+            drive.unpark(false);
+        }
+        rung
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
@@ -16,6 +16,7 @@ use super::batch::{Batch, Ended, State};
 use super::bell::{Countdown, Ring, Tokens};
 use super::table::Table;
 use super::tasks::{Tasks, Until};
+use crate::transport::Drive;
 use crate::wire::limits::INLINE_MAX;
 use crate::wire::{
     EngineId, EngineInfo, FromClient, FuncId, Kind, Message, Parts, Reply, Request, SessionId,
@@ -24,7 +25,7 @@ use crate::wire::{
 
 /// Where a client's messages go: an embedded controller's queue, or a session.
 pub trait Uplink: Send + Sync {
-    /// Queues a message; never waits. Fails with the reason if it exceeds a limit of the wire; if
+    /// Queues a message; never waits, and wakes nobody: whoever drives next sees it. Fails with the reason if it exceeds a limit of the wire; if
     /// the session is over it is dropped, since that ends everything anyway.
     fn push(&self, message: Message<FromClient>) -> Result<(), String>;
     /// Whether packets have a size, so that submissions are better cut into pieces.
@@ -55,12 +56,16 @@ struct Engines {
 
 /// Tasks named in one message.
 const IDS: usize = 10_000;
+/// Tasks of a submission that is worth another thread.
+const LARGE: usize = 64;
 
 /// A client's session with a controller. Shared by the threads of its user and its I/O thread.
 pub struct Core {
     /// Names this session.
     pub session: SessionId,
     uplink: Box<dyn Uplink>,
+    /// Who moves what is queued; none in tests without I/O.
+    drive: OnceLock<Arc<Drive>>,
     /// Held from taking numbers to sending them: the controller wants them to grow.
     sending: Mutex<()>,
     table: Mutex<Table>,
@@ -101,6 +106,7 @@ impl Core {
         Self {
             session,
             uplink,
+            drive: OnceLock::new(),
             sending: Mutex::default(),
             table: Mutex::default(),
             idle: Condvar::new(),
@@ -118,6 +124,36 @@ impl Core {
         }
     }
 
+    // --- moving what is queued
+
+    /// Its I/O is moved by `drive` from now on.
+    pub(crate) fn driven_by(&self, drive: Arc<Drive>) {
+        let _ = self.drive.set(drive);
+    }
+
+    pub(crate) fn drive(&self) -> Option<&Arc<Drive>> {
+        self.drive.get()
+    }
+
+    /// Whether a submission would move its I/O on this thread, which takes some microseconds.
+    pub fn is_due(&self) -> bool {
+        self.drive().is_some_and(|drive| drive.is_due())
+    }
+
+    /// Has what was queued sent, at once or soon.
+    fn flush(&self, now: bool) {
+        if let Some(drive) = self.drive() {
+            drive.nudge(now);
+        }
+    }
+
+    /// Somebody is about to wait without leading.
+    fn need(&self) {
+        if let Some(drive) = self.drive() {
+            drive.need();
+        }
+    }
+
     // --- submission
 
     /// Whether so many more bytes may be submitted now. One submission is always allowed.
@@ -128,6 +164,7 @@ impl Core {
 
     /// Waits until so many more bytes may be submitted, or the session ends.
     pub fn wait_room(&self, bytes: u64, until: Instant) -> bool {
+        self.need();
         let mut table = self.table.lock();
         while !self.has_room(bytes) && !self.gone.load(Ordering::Acquire) {
             if self.room.wait_until(&mut table, until).timed_out() {
@@ -147,6 +184,7 @@ impl Core {
     pub fn forget_function(&self, func: FuncId) {
         // Short, so it always fits.
         let _ = self.uplink.push(Message::bare(FromClient::Forget(func)));
+        self.flush(false);
     }
 
     fn enter(
@@ -292,6 +330,11 @@ impl Core {
 
     /// A submission that raced with the end of the session must not stay pending for ever.
     fn after_submit(&self, batch: &Arc<Batch>, now: Stamp) {
+        self.flush(false);
+        if batch.lock().records.len() >= LARGE {
+            // There is work for two: more may be pickled while this is sent.
+            self.need();
+        }
         if self.gone.load(Ordering::Acquire) {
             self.abandon(batch, now);
         }
@@ -303,6 +346,7 @@ impl Core {
             // Short, so it always fits.
             let _ = self.uplink.push(Message::bare(FromClient::Cancel(numbers.to_vec())));
         }
+        self.flush(true);
     }
 
     /// Asks for the outcomes of tasks of any session.
@@ -449,6 +493,7 @@ impl Core {
 
     /// Waits until `enough` says so of (number of engines, version), or the session or time ends.
     pub fn wait_engines(&self, until: Instant, enough: impl Fn(usize, u64) -> bool) -> bool {
+        self.need();
         let mut engines = self.engines.lock();
         loop {
             if enough(engines.list.len(), engines.version) {
@@ -477,11 +522,13 @@ impl Core {
         if let Err(fault) = self.uplink.push(Message::bare(head)) {
             self.replies.lock().open.insert(id, Some(Reply::Refused(fault)));
         }
+        self.flush(true);
         id
     }
 
     /// Waits for the answer; `None` if it has not come in time.
     pub fn answer(&self, id: u64, until: Instant) -> Option<Reply> {
+        self.need();
         let mut replies = self.replies.lock();
         loop {
             if let Some(Some(_)) = replies.open.get(&id) {
@@ -529,6 +576,7 @@ impl Core {
 
     /// Waits until no task is pending; says whether that is so.
     pub fn wait_idle(&self, until: Instant) -> bool {
+        self.need();
         let mut table = self.table.lock();
         while table.has_pending() {
             if self.idle.wait_until(&mut table, until).timed_out() {
@@ -559,6 +607,8 @@ impl Core {
         let mut notices = self.notices.lock();
         let countdown = tasks.notify(until, Ring::Token(self.tokens.clone(), token));
         notices.insert(token, countdown);
+        drop(notices);
+        self.need();
     }
 
     /// A token is no longer wanted.

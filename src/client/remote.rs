@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 
 use super::core::{Core, Lifetime, Uplink};
 use crate::clock::wall_clock;
-use crate::transport::{self, Event, Outbox, PushError, Sink, place};
+use crate::transport::{self, Drive, Event, Outbox, PushError, Sink, place};
 use crate::wire::{FromClient, Hello, Message, Role, ToClient, limits};
 
 struct Session(Outbox<FromClient>);
 
 impl Uplink for Session {
     fn push(&self, message: Message<FromClient>) -> Result<(), String> {
-        match self.0.push(message) {
+        match self.0.push_quietly(message) {
             Err(PushError::Unsendable(fault)) => Err(fault.to_string()),
             Ok(()) | Err(PushError::Closed) => Ok(()),
         }
@@ -63,11 +63,13 @@ impl Remote {
         let connecting = transport::connect(directory, &hello, silence, sink, patience);
         let (accepted, outbox) = runtime.block_on(connecting).map_err(io::Error::other)?;
         let core = Arc::new(Core::new(session, Box::new(Session(outbox.clone())), bound));
+        let poked = outbox.clone();
+        let drive = Drive::new(runtime, move || poked.poke());
+        core.driven_by(drive.clone());
         let inside = Lifetime(core.clone());
-        let thread = std::thread::Builder::new().name("oarlock-io".to_owned()).spawn(move || {
+        let thread = drive.start(async move {
             let Lifetime(core) = &inside;
-            runtime.block_on(live(core, events));
-            runtime.shutdown_timeout(Duration::from_millis(100));
+            live(core, events).await;
         });
         let thread = Mutex::new(Some(thread?));
         Ok(Self { core, controller_pid: accepted.pid, outbox, thread })
@@ -76,6 +78,9 @@ impl Remote {
     /// Says goodbye after everything queued has been sent, and ends the I/O thread.
     pub fn close(&self) {
         self.outbox.close();
+        if let Some(drive) = self.core.drive() {
+            drive.need();
+        }
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
         }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::batch::{Batch, Record, State};
 use super::bell::{Bell, Countdown, Ring};
+use super::core::Core;
 use crate::wire::{SessionId, Stamp};
 
 /// A user's hold on a batch, counted apart from the table's. Sets made from one another share it:
@@ -72,7 +73,13 @@ pub struct Wait {
 impl Wait {
     /// Waits until the deadline at most; says whether the wait is over.
     pub fn until(&self, deadline: Instant) -> bool {
-        self.bell.wait_until(deadline)
+        self.bell.wait_until(deadline, None)
+    }
+
+    /// As [`until`](Self::until); the thread drives the I/O of `core` meanwhile, if nobody else
+    /// does.
+    pub fn leading(&self, deadline: Instant, core: &Core) -> bool {
+        self.bell.wait_until(deadline, core.drive())
     }
 }
 

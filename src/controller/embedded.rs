@@ -3,14 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::run::{Handle, Shell};
 use super::spawn::{Recipe, kill};
 use crate::client::{Core, Lifetime};
-use crate::transport::{self, place};
+use crate::transport::{self, Drive, place};
 
 /// See the head of this file.
 pub struct Embedded {
@@ -32,14 +31,15 @@ impl Embedded {
         };
         let core = shell.embed(bound);
         let handle = shell.handle();
+        let inbox = shell.inbox();
+        let drive = Drive::new(runtime, move || inbox.poke());
+        core.driven_by(drive.clone());
         let lifetime = Lifetime(core.clone());
-        let run = move || {
+        let thread = drive.start(async move {
             let _lifetime = lifetime;
-            runtime.block_on(shell.run());
-            runtime.shutdown_timeout(Duration::from_millis(100));
-        };
-        let thread = std::thread::Builder::new().name("oarlock-io".to_owned()).spawn(run)?;
-        let thread = Mutex::new(Some(thread));
+            shell.run().await;
+        });
+        let thread = Mutex::new(Some(thread?));
         Ok(Self { core, handle, directory: directory.to_owned(), thread })
     }
 
@@ -57,6 +57,9 @@ impl Embedded {
     pub fn stop(&self) {
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
+            if let Some(drive) = self.core.drive() {
+                drive.need();
+            }
             self.handle.stop();
             let _ = thread.join();
             place::clear(&self.directory);

@@ -51,9 +51,18 @@ enum Control {
 
 /// Messages of the embedded client on their way to the shell.
 #[derive(Default)]
-struct Inbox {
+pub(super) struct Inbox {
     messages: Mutex<Vec<Message<FromClient>>>,
     filled: Notify,
+}
+
+impl Inbox {
+    /// Wakes the shell if there is something for it.
+    pub(super) fn poke(&self) {
+        if !self.messages.lock().is_empty() {
+            self.filled.notify_one();
+        }
+    }
 }
 
 /// The embedded client's way to the controller.
@@ -61,14 +70,7 @@ pub(super) struct Direct(Arc<Inbox>);
 
 impl Uplink for Direct {
     fn push(&self, message: Message<FromClient>) -> Result<(), String> {
-        let first = {
-            let mut messages = self.0.messages.lock();
-            messages.push(message);
-            messages.len() == 1
-        };
-        if first {
-            self.0.filled.notify_one();
-        }
+        self.0.messages.lock().push(message);
         Ok(())
     }
 
@@ -184,6 +186,11 @@ impl Shell {
     /// A hand to keep while the shell runs.
     pub(super) fn handle(&self) -> Handle {
         Handle { sender: self.sender.clone(), outlook: self.outlook.clone() }
+    }
+
+    /// Where the messages of the client of this process lie.
+    pub(super) fn inbox(&self) -> Arc<Inbox> {
+        self.inbox.clone()
     }
 
     /// Takes in the client of this process.

@@ -1,4 +1,5 @@
-//! The engine's I/O thread: one session with the controller, and the clock of the slot.
+//! The engine's I/O: one session with the controller, and the clock of the slot. The main thread
+//! drives it while it has nothing to do, its I/O thread while a task runs.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,8 +15,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::slot::{ANNOUNCE_AFTER, REPORT_EVERY, Slot};
-use crate::transport::{self, CloseReason, ConnectError, Event, Outbox, PushError, Sink, place};
+use super::slot::{ANNOUNCE_AFTER, REPORT_EVERY, Slot, Work};
+use crate::transport::{
+    self, CloseReason, ConnectError, Drive, Event, Outbox, PushError, Sink, place,
+};
 use crate::wire::limits::QUEUED_MAX;
 use crate::wire::{FromEngine, Hello, Message, Parts, Role, Status, ToEngine};
 
@@ -46,6 +49,7 @@ struct Shared {
 /// An engine that has joined a cluster.
 pub struct Engine {
     shared: Arc<Shared>,
+    drive: Arc<Drive>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -136,13 +140,11 @@ impl Engine {
             id: AtomicU32::new(joined.number),
             leave: Notify::new(),
         });
-        let inside = shared.clone();
-        let thread = std::thread::Builder::new().name("oarlock-io".to_owned()).spawn(move || {
-            let life = Life::new(&inside, &home, &process, joined.events, joined.controller);
-            runtime.block_on(life.live());
-            runtime.shutdown_timeout(Duration::from_millis(100));
-        });
-        Ok(Self { shared, thread: Mutex::new(Some(thread?)) })
+        let poked = shared.clone();
+        let drive = Drive::new(runtime, move || poked.outbox.read().poke());
+        let life = Life::new(shared.clone(), home, process, joined.events, joined.controller);
+        let thread = Mutex::new(Some(drive.start(life.live())?));
+        Ok(Self { shared, drive, thread })
     }
 
     /// Its number; another one after it had to join again.
@@ -155,9 +157,28 @@ impl Engine {
         &self.shared.slot
     }
 
-    /// Queues something for the controller.
+    /// The next thing for the main thread to do, if there is any. What was queued meanwhile is
+    /// sent, at once or soon.
+    pub fn try_next(&self) -> Option<Work> {
+        let work = self.shared.slot.try_next();
+        if work.is_some() {
+            self.drive.nudge(false);
+        }
+        work
+    }
+
+    /// Waits for the next thing to do; this thread moves the I/O meanwhile.
+    pub fn next(&self) -> Work {
+        self.shared.slot.next(Some(&self.drive))
+    }
+
+    /// Queues something for the controller; it is sent when the main thread comes for more, or
+    /// soon.
     pub fn send(&self, message: Message<FromEngine>) {
-        push(&self.shared, message);
+        push(&self.shared, message, Outbox::push_quietly);
+        if !self.drive.is_free() {
+            self.drive.nudge(false);
+        }
     }
 
     /// Whether what waits to be sent is within its bound.
@@ -168,12 +189,14 @@ impl Engine {
     /// Waits until it is, or the session ends.
     pub fn wait_room(&self) {
         let outbox = self.shared.outbox.read().clone();
+        self.drive.need();
         outbox.wait_queued(QUEUED_MAX);
     }
 
     /// Says goodbye after everything queued has been sent.
     pub fn leave(&self) {
         self.shared.leave.notify_one();
+        self.drive.need();
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
         }
@@ -204,24 +227,27 @@ async fn ended(process: Option<&AsyncFd<OwnedFd>>) {
     }
 }
 
+/// A way to queue a message.
+type Push = fn(&Outbox<FromEngine>, Message<FromEngine>) -> Result<(), PushError>;
+
 /// Queues a message. If the session is over, its task is void anyway; an outcome beyond a limit of
 /// the wire is replaced by the refusal to send it.
-fn push(shared: &Shared, message: Message<FromEngine>) {
+fn push(shared: &Shared, message: Message<FromEngine>, push: Push) {
     let head = message.head.clone();
     let outbox = shared.outbox.read();
-    let Err(PushError::Unsendable(fault)) = outbox.push(message) else { return };
+    let Err(PushError::Unsendable(fault)) = push(&outbox, message) else { return };
     if let FromEngine::Result { id, started, completed, .. } = head {
         let text = format!("the outcome cannot be sent: {fault}");
         let head = FromEngine::Result { id, status: Status::Refused, started, completed };
-        let _ = outbox.push(Message { head, parts: Parts::from_elem(text.into(), 1) });
+        let _ = push(&outbox, Message { head, parts: Parts::from_elem(text.into(), 1) });
     }
 }
 
-/// The I/O thread's life, from joining to the end of the process or of its main thread.
-struct Life<'a> {
-    shared: &'a Shared,
-    home: &'a Home,
-    process: &'a Process,
+/// The life of an engine's I/O, from joining to the end of the process or of its main thread.
+struct Life {
+    shared: Arc<Shared>,
+    home: Home,
+    process: Process,
     events: Events,
     controller: Option<AsyncFd<OwnedFd>>,
     /// Whether there is a session, or will be.
@@ -236,11 +262,11 @@ struct Life<'a> {
     end_at: Option<Instant>,
 }
 
-impl<'a> Life<'a> {
+impl Life {
     fn new(
-        shared: &'a Shared,
-        home: &'a Home,
-        process: &'a Process,
+        shared: Arc<Shared>,
+        home: Home,
+        process: Process,
         events: Events,
         controller: Option<AsyncFd<OwnedFd>>,
     ) -> Self {
@@ -274,7 +300,7 @@ impl<'a> Life<'a> {
                     self.shared.outbox.read().close();
                 }
                 () = sleep_until(self.report_at.unwrap_or(never)), if self.report_at.is_some() => {
-                    let send = |message| push(self.shared, message);
+                    let send = |message| push(&self.shared, message, Outbox::push);
                     let more = self.shared.slot.report(send, &self.process.interrupt);
                     self.report_at = more.then(|| Instant::now() + REPORT_EVERY);
                 }
@@ -288,7 +314,7 @@ impl<'a> Life<'a> {
 
     fn take(&mut self, messages: Vec<Message<ToEngine>>) {
         self.asked |= messages.iter().any(|m| matches!(m.head, ToEngine::Shutdown));
-        let send = |message| push(self.shared, message);
+        let send = |message| push(&self.shared, message, Outbox::push);
         self.shared.slot.receive(messages, send, &self.process.interrupt);
         self.report_at.get_or_insert(Instant::now() + ANNOUNCE_AFTER);
     }

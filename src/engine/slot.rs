@@ -5,12 +5,15 @@
 //! back or cancelled before its start never starts; every task ends with exactly one message.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use tokio::sync::Notify;
 
 use crate::clock::wall_clock;
+use crate::transport::{Drive, Stay};
 use crate::wire::limits::{INLINE_MAX, OUTPUT_MAX};
 use crate::wire::{FromEngine, FuncId, Kind, Message, Parts, Stamp, Status, TaskId, ToEngine};
 
@@ -73,6 +76,8 @@ struct Inner {
     running: Option<Running>,
     ended: bool,
     waiting: bool,
+    /// What the main thread waits beside, if it would rather lead.
+    parked: Option<Arc<Drive>>,
     /// Whether a signal was sent to the main thread for the task that runs.
     signalled: bool,
     /// Tasks whose cancellation overtook them, oldest first. Some had ended before; these are
@@ -84,7 +89,10 @@ struct Inner {
 #[derive(Default)]
 pub struct Slot {
     inner: Mutex<Inner>,
+    /// Wakes the main thread where it parks.
     filled: Condvar,
+    /// Wakes the main thread where it leads.
+    led: Notify,
 }
 
 /// How long a task runs before it is announced, so that short ones cost no message.
@@ -146,10 +154,22 @@ impl Slot {
                 }
             }
         }
-        let wake = inner.waiting && (inner.ended || !inner.entries.is_empty());
+        self.wake(inner);
+    }
+
+    /// Wakes the main thread if it waits and there is something for it.
+    fn wake(&self, mut inner: MutexGuard<'_, Inner>) {
+        if !inner.has_work() {
+            return;
+        }
+        if !inner.waiting {
+            return self.led.notify_one();
+        }
+        let parked = inner.parked.take();
         drop(inner);
-        if wake {
-            self.filled.notify_one();
+        self.filled.notify_one();
+        if let Some(drive) = parked {
+            drive.unpark(true);
         }
     }
 
@@ -191,8 +211,7 @@ impl Slot {
         let mut inner = self.inner.lock();
         inner.entries.clear();
         inner.ended = true;
-        drop(inner);
-        self.filled.notify_one();
+        self.wake(inner);
     }
 
     /// The session with the controller is lost: what it sent is void.
@@ -209,16 +228,39 @@ impl Slot {
         self.inner.lock().take()
     }
 
-    /// Waits for the next thing to do.
-    pub fn next(&self) -> Work {
-        let mut inner = self.inner.lock();
+    /// Waits for the next thing to do; leads `drive` meanwhile, if there is one and nobody else
+    /// does.
+    pub fn next(&self, drive: Option<&Arc<Drive>>) -> Work {
         loop {
-            if let Some(work) = inner.take() {
+            if let Some(work) = self.try_next() {
                 return work;
             }
-            inner.waiting = true;
-            self.filled.wait(&mut inner);
-            inner.waiting = false;
+            let led = drive.and_then(|drive| drive.lead(Stay::Whole, self.led()));
+            if led.is_none() {
+                self.park(drive);
+            }
+        }
+    }
+
+    async fn led(&self) -> Option<()> {
+        self.led.notified().await;
+        Some(())
+    }
+
+    fn park(&self, drive: Option<&Arc<Drive>>) {
+        let mut inner = self.inner.lock();
+        if inner.has_work() {
+            return;
+        }
+        if let Some(drive) = drive {
+            drive.park();
+        }
+        inner.waiting = true;
+        inner.parked = drive.cloned();
+        self.filled.wait(&mut inner);
+        inner.waiting = false;
+        if let Some(drive) = inner.parked.take() {
+            drive.unpark(false);
         }
     }
 
@@ -289,6 +331,10 @@ fn cancelled(id: TaskId) -> Message<FromEngine> {
 }
 
 impl Inner {
+    fn has_work(&self) -> bool {
+        self.ended || !self.entries.is_empty()
+    }
+
     fn take(&mut self) -> Option<Work> {
         if self.ended {
             return Some(Work::End);

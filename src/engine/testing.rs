@@ -206,14 +206,14 @@ fn shutdown_lets_the_running_task_end_and_starts_no_other() {
     said.receive(&slot, vec![Message::bare(ToEngine::Shutdown)]);
     said.done(&slot, Status::Ok);
     assert!(matches!(slot.try_next(), Some(Work::End)));
-    assert!(matches!(slot.next(), Work::End));
+    assert!(matches!(slot.next(None), Work::End));
 }
 
 #[test]
 fn the_main_thread_sleeps_until_there_is_work() {
     let (slot, said) = (Slot::default(), Said::default());
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| slot.next());
+        let waiting = scope.spawn(|| slot.next(None));
         said.receive(&slot, vec![task(9)]);
         assert!(matches!(waiting.join().unwrap(), Work::Task { .. }));
     });

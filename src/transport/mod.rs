@@ -15,12 +15,14 @@
 //! - [`Outbox`], [`Event`], [`Sink`]: what the caller holds of one;
 //! - `session`, `reader`, `writer`: its tasks; `flow` and `inbox`: its books, without any I/O;
 //! - [`place`]: the cluster's directory and its connection file;
+//! - [`Drive`]: which thread runs all this;
 //! - `link`: what a lane is to the tasks; `zmq`: the one file that knows `zeromq`.
 
 mod arrival;
 mod dial;
 mod directory;
 mod door;
+mod drive;
 mod flow;
 mod handshake;
 mod inbox;
@@ -36,6 +38,7 @@ pub use arrival::Arrival;
 pub use dial::{Accepted, ConnectError, connect, connect_with_retry};
 pub use directory::DOOR;
 pub use door::{Door, DoorError, Keeper};
+pub use drive::{Drive, Stay};
 pub use outbox::{Outbox, PushError};
 pub use session::{CloseReason, Event, Sink};
 

@@ -45,9 +45,23 @@ impl<Out: Head> Outbox<Out> {
     /// # Errors
     /// If the session is closed or the message exceeds a limit.
     pub fn push(&self, message: Message<Out>) -> Result<(), PushError> {
-        self.shared.flow.lock().push(message)?;
-        self.shared.wake.notify_one();
+        self.push_quietly(message)?;
+        self.poke();
         Ok(())
+    }
+
+    /// As [`push`](Self::push), but leaves it to [`poke`](Self::poke) to wake the session, which
+    /// takes a system call from outside its runtime.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_quietly(&self, message: Message<Out>) -> Result<(), PushError> {
+        self.shared.flow.lock().push(message)
+    }
+
+    /// Wakes the session to send what was queued.
+    pub fn poke(&self) {
+        self.shared.wake.notify_one();
     }
 
     /// Bytes queued here and not yet handed to the socket.

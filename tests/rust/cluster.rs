@@ -40,7 +40,7 @@ fn echo(directory: PathBuf) -> JoinHandle<usize> {
         let engine = Engine::join(&directory, PATIENCE, String::new(), process()).unwrap();
         let mut count = 0;
         loop {
-            match engine.slot().next() {
+            match engine.next() {
                 Work::Func(func, body) => assert_eq!((func, &body[..]), (FUNC, &b"echo"[..])),
                 Work::Forget(_) => {}
                 Work::Task { parts, .. } => {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-use crate::transport::{Drive, Stay};
+use crate::transport::{Drive, Led, Stay};
 
 /// A bell rung at most once, and the thread that may be waiting for it: parked, or leading the
 /// runtime in which the bell is rung.
@@ -39,8 +39,8 @@ impl Bell {
         }
     }
 
-    /// Waits until the bell rings or the deadline passes; says whether it rang. The thread leads
-    /// `drive` meanwhile, if there is one and nobody else does.
+    /// Waits until the bell rings, at most to the deadline; says whether it rang. The thread leads
+    /// `drive` meanwhile, if there is one and nobody else does; then it may return before.
     pub fn wait_until(&self, deadline: Instant, drive: Option<&Arc<Drive>>) -> bool {
         let Some(drive) = drive else { return self.parked_until(deadline, None) };
         if self.state.lock().rung {
@@ -50,13 +50,15 @@ impl Bell {
             tokio::select! {
                 biased;
                 () = self.rung.notified() => Some(()),
-                () = tokio::time::sleep_until(deadline.into()) => None,
+                () = drive.timeout(deadline) => None,
             }
         });
-        if rung.is_some() || Instant::now() >= deadline {
-            return self.state.lock().rung;
+        match rung {
+            Led::Done(()) => true,
+            // The time may not be over yet: who waits on leads again.
+            Led::Ended => self.state.lock().rung,
+            Led::Not => self.parked_until(deadline, Some(drive)),
         }
-        self.parked_until(deadline, Some(drive))
     }
 
     fn parked_until(&self, deadline: Instant, drive: Option<&Arc<Drive>>) -> bool {

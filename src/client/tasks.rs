@@ -76,8 +76,8 @@ impl Wait {
         self.bell.wait_until(deadline, None)
     }
 
-    /// As [`until`](Self::until); the thread drives the I/O of `core` meanwhile, if nobody else
-    /// does.
+    /// As [`until`](Self::until), but may return before; the thread drives the I/O of `core`
+    /// meanwhile, if nobody else does.
     pub fn leading(&self, deadline: Instant, core: &Core) -> bool {
         self.bell.wait_until(deadline, core.drive())
     }

@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::clock::wall_clock;
-use crate::transport::{Drive, Stay};
+use crate::transport::{Drive, Led, Stay};
 use crate::wire::limits::{INLINE_MAX, OUTPUT_MAX};
 use crate::wire::{FromEngine, FuncId, Kind, Message, Parts, Stamp, Status, TaskId, ToEngine};
 
@@ -235,8 +235,8 @@ impl Slot {
             if let Some(work) = self.try_next() {
                 return work;
             }
-            let led = drive.and_then(|drive| drive.lead(Stay::Whole, self.led()));
-            if led.is_none() {
+            let led = drive.map_or(Led::Not, |drive| drive.lead(Stay::Whole, self.led()));
+            if !matches!(led, Led::Done(())) {
                 self.park(drive);
             }
         }

@@ -8,14 +8,17 @@
 //! Invariants: at most one thread drives; what was queued is seen to by whoever drives next, and
 //! somebody does within two ticks; an idle process ticks not at all.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Notify;
+use tokio::time::{Sleep, sleep_until};
 
 /// Time after which the I/O thread takes over from a leader that left.
 const TICK: Duration = Duration::from_millis(1);
@@ -32,6 +35,17 @@ pub enum Stay {
     Slices,
     /// It stays until it got what it waits for.
     Whole,
+}
+
+/// What came of an attempt to lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Led<T> {
+    /// What was waited for.
+    Done(T),
+    /// The wait ended without it.
+    Ended,
+    /// Somebody else drives, or there is nothing to drive any more.
+    Not,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +90,8 @@ pub struct Drive {
     end: Notify,
     /// Tells the tasks of the runtime what was queued from outside; runs at the start of a drive.
     poke: Box<dyn Fn() + Send + Sync>,
+    /// One timer for all leads: setting one wakes the driver by a system call.
+    timer: Mutex<Option<Pin<Box<Sleep>>>>,
     /// Taken out at the end.
     runtime: RwLock<Option<Runtime>>,
 }
@@ -99,6 +115,7 @@ impl Drive {
             handover: Notify::new(),
             end: Notify::new(),
             poke: Box::new(poke),
+            timer: Mutex::new(None),
             runtime: RwLock::new(Some(runtime)),
         })
     }
@@ -121,16 +138,16 @@ impl Drive {
 
     // --- leading
 
-    /// Runs the runtime on this thread until `until` is done, unless somebody drives already or
-    /// its life is over; `None` then, or if it ends meanwhile.
-    pub fn lead<T>(&self, stay: Stay, until: impl Future<Output = Option<T>>) -> Option<T> {
+    /// Runs the runtime on this thread until `until` is done, unless somebody drives already.
+    pub fn lead<T>(&self, stay: Stay, until: impl Future<Output = Option<T>>) -> Led<T> {
         if !self.take(stay) {
-            return None;
+            return Led::Not;
         }
         // Left also when a task of the runtime panics through.
         let mut lead = Lead { drive: self, back_soon: false };
         let runtime = self.runtime.read();
-        let done = runtime.as_ref()?.block_on(async {
+        let Some(runtime) = runtime.as_ref() else { return Led::Not };
+        let done = runtime.block_on(async {
             (self.poke)();
             tokio::select! {
                 biased;
@@ -139,7 +156,25 @@ impl Drive {
             }
         });
         lead.back_soon = done.is_none() && stay == Stay::Slices;
-        done
+        done.map_or(Led::Ended, Led::Done)
+    }
+
+    /// Ends at the deadline, or somewhat before: leads wait in slices anyway. Only for leads.
+    pub async fn timeout(&self, deadline: Instant) {
+        self.set_timer(deadline.into());
+        poll_fn(|context| match self.timer.lock().as_mut() {
+            Some(sleep) => sleep.as_mut().poll(context),
+            None => Poll::Ready(()),
+        })
+        .await;
+    }
+
+    fn set_timer(&self, deadline: tokio::time::Instant) {
+        let mut timer = self.timer.lock();
+        let sleep = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.is_elapsed() || sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
     }
 
     /// Lets the runtime see to what was queued, now or, in a burst, soon. `now` is for what
@@ -186,10 +221,9 @@ impl Drive {
             tokio::task::yield_now().await;
             Some(())
         });
-        if turned.is_some() {
-            self.state.lock().turned = Some(Instant::now());
-        } else {
-            (self.poke)();
+        match turned {
+            Led::Not => (self.poke)(),
+            _ => self.state.lock().turned = Some(Instant::now()),
         }
     }
 
@@ -278,6 +312,7 @@ impl Drive {
             state.stints += 1;
             state.tick = Some(TICK);
         }
+        drop(self.timer.lock().take());
         if let Some(runtime) = self.runtime.write().take() {
             runtime.shutdown_timeout(Duration::from_millis(100));
         }

@@ -38,7 +38,7 @@ pub use arrival::Arrival;
 pub use dial::{Accepted, ConnectError, connect, connect_with_retry};
 pub use directory::DOOR;
 pub use door::{Door, DoorError, Keeper};
-pub use drive::{Drive, Stay};
+pub use drive::{Drive, Led, Stay};
 pub use outbox::{Outbox, PushError};
 pub use session::{CloseReason, Event, Sink};
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, final
 
 from typing_extensions import Buffer as BytesLike
+from typing_extensions import disjoint_base
 
 __all__ = [
     "APPLY",
@@ -19,11 +20,15 @@ __all__ = [
     "PENDING",
     "REFUSED",
     "Buffer",
+    "Calls",
     "Client",
     "Engine",
+    "Switch",
     "Tasks",
     "__version__",
+    "dump_plain",
     "exiting",
+    "load_plain",
     "make_function",
     "run_code",
     "serve",
@@ -223,10 +228,11 @@ class Engine:
     @staticmethod
     def connect(directory: str, timeout: float = 10.0) -> Engine: ...
     id: int
-    def next(self) -> tuple[Any, ...] | None:
+    def next(self, calls: Calls | None = None) -> tuple[Any, ...] | None:
         """The next thing to do: ``("func", func, body)``, ``("forget", func)``,
         ``("task", func, kind, parts)``; None when the engine is to end. A task counts as
-        started when it is returned. KeyboardInterrupt is swallowed while idle."""
+        started when it is returned. KeyboardInterrupt is swallowed while idle. With `calls`,
+        tasks that are one call are run inside and not returned."""
     def done(self, status: int, parts: Sequence[BytesLike]) -> None:
         """The outcome of the task `next` gave: OK, ERROR, PARTIAL or CANCELLED."""
     def write(self, stream: Literal[1, 2], text: str) -> bool:
@@ -239,6 +245,33 @@ class Engine:
         """Whether the running task was asked to stop."""
     def close(self) -> None:
         """Flush what is queued and say goodbye."""
+
+@disjoint_base
+class Switch:
+    """Whether an interrupt may be raised now; what `oarlock.engine.interrupt.Gate` is made of."""
+
+    open: bool
+    missed: bool
+
+@final
+class Calls:
+    """Runs tasks that are one call each, small plain values without any Python in between.
+
+    `runner` is an `oarlock.engine.task.Runner`; a stream is flushed if it has something `held`.
+    """
+    def __new__(cls, gate: Switch, runner: Any, streams: Sequence[Any]) -> Calls: ...
+    def run(self, func: bytes, parts: Sequence[BytesLike]) -> tuple[int, list[bytes | Buffer]]:
+        """Run one; status and parts for `Engine.done`."""
+    def flush(self) -> None:
+        """Flush the streams that hold something."""
+    def forget(self, func: bytes) -> None:
+        """Ask `runner` for this function again."""
+
+def dump_plain(value: Any) -> bytes | None:
+    """The pickle of a small plain value; None for any other."""
+
+def load_plain(pickle: bytes) -> tuple[Any] | None:
+    """The small plain value of this pickle; None if it is of something else."""
 
 def exiting() -> None:
     """The interpreter is about to end: other threads that wait here never come back to it."""

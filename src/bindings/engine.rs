@@ -1,17 +1,18 @@
 //! `Engine` as `oarlock.engine` uses it, on the main thread of an engine's process.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyConnectionError, PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use super::buffers;
+use super::calls::{self, Calls};
 use super::client::python_version;
 use super::fork::Born;
 use crate::engine::{Engine, Process, Work};
-use crate::wire::{Kind, Status};
+use crate::wire::{Kind, Parts, Status};
 
 /// The engine's side of its session.
 #[pyclass(frozen, name = "Engine", module = "oarlock._oarlock")]
@@ -27,7 +28,49 @@ impl PyEngine {
             exit(0);
         }
     }
+
+    fn wait(&self, py: Python<'_>) -> PyResult<Work> {
+        self.leave_if_forked();
+        if let Some(work) = self.engine.try_next() {
+            return Ok(work);
+        }
+        let work = py.detach(|| self.engine.next());
+        swallow_interrupt(py)?;
+        Ok(work)
+    }
+
+    /// Tells the outcome of a task and takes what is to be done next, if there is anything.
+    fn turn(&self, py: Python<'_>, status: Status, parts: Parts) -> PyResult<Option<Work>> {
+        self.leave_if_forked();
+        if !self.engine.has_room() {
+            let send = |message| self.engine.send(message);
+            if self.engine.slot().done(status, parts, send) {
+                swallow_interrupt(py)?;
+            }
+            self.wait_room(py)?;
+            return Ok(self.engine.try_next());
+        }
+        let (signalled, next) = self.engine.turn(status, parts);
+        if signalled {
+            swallow_interrupt(py)?;
+        }
+        Ok(next)
+    }
+
+    fn wait_room(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.engine.has_room() {
+            // The controller takes less than this engine makes. Nothing runs, so an interrupt is
+            // for nobody; the end of the session gives room, too.
+            py.detach(|| self.engine.wait_room());
+            swallow_interrupt(py)?;
+        }
+        Ok(())
+    }
 }
+
+/// How long one task after the other is run before other threads may have the interpreter; as long
+/// as Python's own switch interval.
+const TURN: Duration = Duration::from_millis(5);
 
 /// A signal may have come for a task that had ended by then; it is not for the next one.
 fn swallow_interrupt(py: Python<'_>) -> PyResult<()> {
@@ -70,28 +113,45 @@ impl PyEngine {
         self.engine.id()
     }
 
-    fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        self.leave_if_forked();
-        let work = if let Some(work) = self.engine.try_next() {
-            work
-        } else {
-            let work = py.detach(|| self.engine.next());
-            swallow_interrupt(py)?;
-            work
-        };
-        let tuple = match work {
-            Work::End => return Ok(None),
-            Work::Func(func, body) => {
-                ("func", PyBytes::new(py, &func.0), PyBytes::new(py, &body)).into_pyobject(py)?
-            }
-            Work::Forget(func) => ("forget", PyBytes::new(py, &func.0)).into_pyobject(py)?,
-            Work::Task { func, kind, parts } => {
-                let kind = match kind {
-                    Kind::Apply => 0,
-                    Kind::Chunk => 1,
-                };
-                let parts = buffers::to_python(py, parts)?;
-                ("task", PyBytes::new(py, &func.0), kind, parts).into_pyobject(py)?
+    /// The next thing that Python has to do; tasks of one call are run here, one after the other.
+    #[pyo3(signature = (calls=None))]
+    fn next<'py>(
+        &self,
+        py: Python<'py>,
+        calls: Option<&Bound<'py, Calls>>,
+    ) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let mut work = self.wait(py)?;
+        let mut yielded = Instant::now();
+        let tuple = loop {
+            match (work, calls) {
+                (Work::Task { func, kind: Kind::Apply, parts }, Some(calls)) => {
+                    let (status, parts) = calls.get().finish(py, func, parts)?;
+                    work = match self.turn(py, status, parts)? {
+                        Some(work) => work,
+                        None => self.wait(py)?,
+                    };
+                    // A function written in C never looks whether another thread wants to run.
+                    if yielded.elapsed() >= TURN {
+                        py.detach(|| ());
+                        yielded = Instant::now();
+                    }
+                }
+                (Work::End, _) => return Ok(None),
+                (Work::Func(func, body), _) => {
+                    break ("func", PyBytes::new(py, &func.0), PyBytes::new(py, &body))
+                        .into_pyobject(py)?;
+                }
+                (Work::Forget(func), _) => {
+                    break ("forget", PyBytes::new(py, &func.0)).into_pyobject(py)?;
+                }
+                (Work::Task { func, kind, parts }, _) => {
+                    let kind = match kind {
+                        Kind::Apply => 0,
+                        Kind::Chunk => 1,
+                    };
+                    let parts = buffers::to_python(py, parts)?;
+                    break ("task", PyBytes::new(py, &func.0), kind, parts).into_pyobject(py)?;
+                }
             }
         };
         Ok(Some(tuple))
@@ -99,24 +159,11 @@ impl PyEngine {
 
     fn done(&self, py: Python<'_>, status: u8, parts: &Bound<'_, PyAny>) -> PyResult<()> {
         self.leave_if_forked();
-        let status = match status {
-            1 => Status::Ok,
-            2 => Status::Error,
-            3 => Status::Partial,
-            4 => Status::Cancelled,
-            _ => return Err(PyValueError::new_err("a task ends OK, ERROR, PARTIAL or CANCELLED")),
-        };
-        let parts = buffers::parts(parts)?;
+        let (status, parts) = (calls::status(status)?, buffers::parts(parts)?);
         if self.engine.slot().done(status, parts, |message| self.engine.send(message)) {
             swallow_interrupt(py)?;
         }
-        if !self.engine.has_room() {
-            // The controller takes less than this engine makes. Nothing runs, so an interrupt is
-            // for nobody; the end of the session gives room, too.
-            py.detach(|| self.engine.wait_room());
-            swallow_interrupt(py)?;
-        }
-        Ok(())
+        self.wait_room(py)
     }
 
     fn write(&self, stream: u8, text: &str) -> bool {

@@ -5,11 +5,13 @@
 //! Who talks to it: `python/oarlock`, through what `_oarlock.pyi` says.
 
 mod buffers;
+mod calls;
 mod client;
 mod engine;
 mod errors;
 mod fork;
 mod functions;
+mod plain;
 mod tasks;
 mod wait;
 
@@ -55,9 +57,13 @@ fn _oarlock(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tasks::PyTasks>()?;
     module.add_class::<client::PyClient>()?;
     module.add_class::<engine::PyEngine>()?;
+    module.add_class::<calls::Switch>()?;
+    module.add_class::<calls::Calls>()?;
     module.add_function(wrap_pyfunction!(serve, module)?)?;
     module.add_function(wrap_pyfunction!(wait::exiting, module)?)?;
     module.add_function(wrap_pyfunction!(functions::make_function, module)?)?;
     module.add_function(wrap_pyfunction!(functions::run_code, module)?)?;
+    module.add_function(wrap_pyfunction!(plain::dump_plain, module)?)?;
+    module.add_function(wrap_pyfunction!(plain::load_plain, module)?)?;
     Ok(())
 }

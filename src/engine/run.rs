@@ -167,6 +167,16 @@ impl Engine {
         work
     }
 
+    /// The running task ended: tells how, and gives the next thing to do, if there is any. Says
+    /// first whether the task had been interrupted.
+    pub fn turn(&self, status: Status, parts: Parts) -> (bool, Option<Work>) {
+        let turned = self.shared.slot.turn(status, parts, |message| self.send(message));
+        if turned.1.is_some() {
+            self.drive.nudge(false);
+        }
+        turned
+    }
+
     /// Waits for the next thing to do; this thread moves the I/O meanwhile.
     pub fn next(&self) -> Work {
         self.shared.slot.next(Some(&self.drive))

@@ -6,7 +6,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -52,7 +52,6 @@ enum Entry {
 struct Running {
     id: TaskId,
     started: Stamp,
-    since: Instant,
     announced: bool,
     cancelled: bool,
     /// Whether it has felt the interrupt, and how often it was sent.
@@ -192,7 +191,7 @@ impl Slot {
             inner.signalled = true;
             interrupt();
         }
-        if !running.announced && running.since.elapsed() >= ANNOUNCE_AFTER {
+        if !running.announced && running.has_run_for(ANNOUNCE_AFTER) {
             running.announced = true;
             let (id, at) = (running.id, running.started);
             send(Message::bare(FromEngine::Started { id, at }));
@@ -225,7 +224,7 @@ impl Slot {
 
     /// The next thing to do, if there is any.
     pub fn try_next(&self) -> Option<Work> {
-        self.inner.lock().take()
+        self.inner.lock().take(wall_clock)
     }
 
     /// Waits for the next thing to do; leads `drive` meanwhile, if there is one and nobody else
@@ -270,18 +269,34 @@ impl Slot {
         &self,
         status: Status,
         parts: Parts,
-        mut send: impl FnMut(Message<FromEngine>),
+        send: impl FnMut(Message<FromEngine>),
     ) -> bool {
         let completed = wall_clock();
         let mut inner = self.inner.lock();
-        let signalled = std::mem::take(&mut inner.signalled);
-        let Some(mut running) = inner.running.take() else { return signalled };
+        let (ended, signalled) = (inner.running.take(), std::mem::take(&mut inner.signalled));
         drop(inner);
-        running.close_streams();
-        running.flush(&mut send);
-        let (id, started) = (running.id, running.started);
-        send(Message { head: FromEngine::Result { id, status, started, completed }, parts });
+        if let Some(ended) = ended {
+            ended.tell(status, completed, parts, send);
+        }
         signalled
+    }
+
+    /// As [`done`](Self::done) and [`try_next`](Self::try_next) in one.
+    pub fn turn(
+        &self,
+        status: Status,
+        parts: Parts,
+        send: impl FnMut(Message<FromEngine>),
+    ) -> (bool, Option<Work>) {
+        let completed = wall_clock();
+        let mut inner = self.inner.lock();
+        let (ended, signalled) = (inner.running.take(), std::mem::take(&mut inner.signalled));
+        let next = inner.take(|| completed);
+        drop(inner);
+        if let Some(ended) = ended {
+            ended.tell(status, completed, parts, send);
+        }
+        (signalled, next)
     }
 
     /// Text the running task wrote; says whether one runs.
@@ -335,7 +350,7 @@ impl Inner {
         self.ended || !self.entries.is_empty()
     }
 
-    fn take(&mut self) -> Option<Work> {
+    fn take(&mut self, now: impl FnOnce() -> Stamp) -> Option<Work> {
         if self.ended {
             return Some(Work::End);
         }
@@ -343,7 +358,7 @@ impl Inner {
             Entry::Func(func, body) => Work::Func(func, body),
             Entry::Forget(func) => Work::Forget(func),
             Entry::Task(Queued { id, func, kind, parts }) => {
-                self.running = Some(Running::new(id));
+                self.running = Some(Running::new(id, now()));
                 Work::Task { func, kind, parts }
             }
         })
@@ -388,11 +403,10 @@ fn is_boundary(byte: u8) -> bool {
 }
 
 impl Running {
-    fn new(id: TaskId) -> Self {
+    fn new(id: TaskId, started: Stamp) -> Self {
         Self {
             id,
-            started: wall_clock(),
-            since: Instant::now(),
+            started,
             announced: false,
             cancelled: false,
             felt: false,
@@ -416,6 +430,25 @@ impl Running {
                 send(Message { head, parts: Parts::from_elem(text.split_to(end), 1) });
             }
         }
+    }
+
+    /// By the clock on the wall, which was read anyway; if it jumps, that is taken for a long time.
+    fn has_run_for(&self, time: Duration) -> bool {
+        u128::from((wall_clock() - self.started).unsigned_abs()) >= time.as_nanos()
+    }
+
+    /// Sends what is left of its output, then its outcome.
+    fn tell(
+        mut self,
+        status: Status,
+        completed: Stamp,
+        parts: Parts,
+        mut send: impl FnMut(Message<FromEngine>),
+    ) {
+        self.close_streams();
+        self.flush(&mut send);
+        let (id, started) = (self.id, self.started);
+        send(Message { head: FromEngine::Result { id, status, started, completed }, parts });
     }
 
     fn close_streams(&mut self) {

@@ -65,6 +65,29 @@ fn work_is_done_in_the_order_it_came() {
 }
 
 #[test]
+fn one_task_ends_and_the_next_begins_at_one_moment() {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![task(0), task(1)]);
+    next_task(&slot);
+    let send = |message| said.messages.lock().push(message);
+    let (signalled, next) = slot.turn(Status::Ok, Parts::new(), send);
+    assert!(!signalled);
+    assert!(matches!(next, Some(Work::Task { parts, .. }) if parts[0] == "1"));
+    let (_, next) = slot.turn(Status::Ok, Parts::new(), send);
+    assert!(next.is_none());
+    let heads = said.heads();
+    let [
+        FromEngine::Result { id: first, completed, .. },
+        FromEngine::Result { id: second, started, .. },
+    ] = heads[..]
+    else {
+        panic!("{heads:?}")
+    };
+    assert_eq!((first, second), (id(0), id(1)));
+    assert_eq!(started, completed);
+}
+
+#[test]
 fn every_task_ends_with_one_result_that_has_its_times() {
     let (slot, said) = (Slot::default(), Said::default());
     said.receive(&slot, vec![task(5)]);

@@ -44,7 +44,7 @@ class ScriptedCore:
         name, body, _ = pack_function(f)
         self.script += [("func", name, body), ("task", name, kind, parts)]
 
-    def next(self):
+    def next(self, calls=None):
         self.running = bool(self.script) and self.script[0][0] == "task"
         return self.script.pop(0) if self.script else None
 
@@ -290,9 +290,9 @@ def test_an_interrupt_between_tasks_does_nothing(core, gate):
     core.apply(int)
     plain_next, plain_done = core.next, core.done
 
-    def next_():
+    def next_(calls):
         interrupt()
-        return plain_next()
+        return plain_next(calls)
 
     def done(*outcome):
         interrupt()
@@ -473,7 +473,7 @@ name, body, _ = pack_function(eval("lambda: (__name__, sys.argv, sys.path[-1])")
 class Core:
     id = 0
     things = [("func", name, body), ("task", name, 0, dumps(((), {})))]
-    def next(self): return self.things.pop(0) if self.things else None
+    def next(self, calls): return self.things.pop(0) if self.things else None
     def done(self, status, parts): outcomes.append((status, parts))
     def write(self, stream, text): return False
     def felt(self): pass

@@ -9,10 +9,12 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
+from oarlock import _oarlock
+
 __all__ = ["Gate"]
 
 
-class Gate:
+class Gate(_oarlock.Switch):
     """Whether an interrupt may be raised now.
 
     Attributes:
@@ -22,11 +24,9 @@ class Gate:
             just taken and is about to run, so whoever opens the gate looks.
     """
 
-    __slots__ = ("felt", "missed", "open")
+    __slots__ = ("felt",)
 
     def __init__(self) -> None:
-        self.open = False
-        self.missed = False
         #: Called when a task feels an interrupt.
         self.felt: Callable[[], object] = bool
 

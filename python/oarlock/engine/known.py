@@ -36,8 +36,11 @@ class KnownFunctions:
         self._ready.pop(name, None)
         self._packed.pop(name, None)
 
-    def get(self, name: bytes) -> Callable[..., Any]:
+    def get(self, name: bytes) -> tuple[Callable[..., Any], bool]:
         """The function, with what it captured in view of the functions it makes.
+
+        Returns:
+            The function, and whether it may be called again without asking here.
 
         Raises:
             Exception: What unpickling raised, with a note on what this engine has.
@@ -54,7 +57,7 @@ class KnownFunctions:
         function, shown = ready
         if shown:
             _inner.prefer(shown)
-        return function
+        return function, not shown
 
 
 def add_hint(error: Exception, what: str) -> None:

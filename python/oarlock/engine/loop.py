@@ -58,25 +58,29 @@ def serve(engine: Any, gate: Gate, streams: Sequence[TaskStream] = ()) -> None:
     """
     functions = KnownFunctions()
     runner = Runner(engine, functions, gate)
+    calls = _oarlock.Calls(gate, runner, streams)
     # True from the moment a task is taken until its outcome is told.
     owed = False
     while True:
         try:
-            thing = engine.next()
+            thing = engine.next(calls)
             if thing is None:
                 return
             if thing[0] == "task":
                 owed = True
                 _, name, kind, parts = thing
                 del thing
-                status, outcome = runner.run(name, kind, parts)
+                run = calls.run if kind == _oarlock.APPLY else runner.run
+                status, outcome = run(name, parts)
                 del parts  # large arguments should not outlive their task
                 _finish(engine, streams, status, outcome)
                 owed = False
                 del outcome
             elif thing[0] == "func":
+                calls.forget(thing[1])
                 functions.put(thing[1], thing[2])
             elif thing[0] == "forget":
+                calls.forget(thing[1])
                 functions.forget(thing[1])
         except KeyboardInterrupt as interrupt:
             # Only a handler that a user put in place of the gate can raise it here.

@@ -41,6 +41,9 @@ class TaskStream(io.TextIOBase):
         send: ``send(number, text)`` as `_oarlock.Engine.write`: False when no task runs.
         number: 1 for stdout, 2 for stderr.
         real: Where text goes that belongs to no task; None when the process has no such stream.
+
+    Attributes:
+        held: What is held back.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class TaskStream(io.TextIOBase):
         self._send = send
         self._number: Literal[1, 2] = number
         self._real = real
-        self._held = ""
+        self.held = ""
         # Reentrant: a signal handler may print while a print is under way.
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -92,8 +95,8 @@ class TaskStream(io.TextIOBase):
             self._fall_back(text)
             return len(text)
         with self._lock:
-            self._held += text
-            if "\n" in text or "\r" in text or len(self._held) > _HELD:
+            self.held += text
+            if "\n" in text or "\r" in text or len(self.held) > _HELD:
                 self.flush()
         return len(text)
 
@@ -102,7 +105,7 @@ class TaskStream(io.TextIOBase):
         if os.getpid() != self._pid:
             return
         with self._lock:
-            text, self._held = self._held, ""
+            text, self.held = self.held, ""
             if not text:
                 return
             try:

@@ -3,7 +3,7 @@
 import itertools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from oarlock import _oarlock, error
@@ -52,13 +52,12 @@ class Runner:
             "host": os.uname().nodename,
         }
 
-    def run(self, name: bytes, kind: int, parts: Sequence[Any]) -> Outcome:
-        """Run a task.
+    def run(self, name: bytes, parts: Sequence[Any]) -> Outcome:
+        """Run a chunk; single calls are run by `_oarlock.Calls`.
 
         Args:
             name: Of its function.
-            kind: `_oarlock.APPLY` or `_oarlock.CHUNK`.
-            parts: Of ``(args, kwargs)``, or of the tuples of arguments.
+            parts: Of the tuples of arguments.
 
         Returns:
             Status and parts for `_oarlock.Engine.done`.
@@ -68,18 +67,19 @@ class Runner:
         try:
             if gate.missed:
                 gate.missed = False
-                if self._core.cancelled():
-                    gate.felt()
-                    raise KeyboardInterrupt
-            if kind == _oarlock.APPLY:
-                outcome = self._apply(name, parts)
-            else:
-                outcome = self._chunk(name, parts)
+                self.missed()
+            outcome = self._chunk(name, parts)
             gate.open = False
         except BaseException as raised:
             gate.open = False
             return self.failed(raised)
         return outcome
+
+    def missed(self) -> None:
+        """An interrupt came while the gate was closed: raise it if it was for this task."""
+        if self._core.cancelled():
+            self._gate.felt()
+            raise KeyboardInterrupt
 
     def failed(self, raised: BaseException) -> Outcome:
         """The outcome of a task that ended with `raised`."""
@@ -87,18 +87,29 @@ class Runner:
             return _oarlock.CANCELLED, []
         return _oarlock.ERROR, [pack_error(raised, self._where("apply"))]
 
-    def _apply(self, name: bytes, parts: Sequence[Any]) -> Outcome:
-        function = self._functions.get(name)
-        args, kwargs = _arguments(parts)
-        return _oarlock.OK, dumps(function(*args, **kwargs), "result")
+    def function(self, name: bytes) -> tuple[Callable[..., Any], bool]:
+        """See `KnownFunctions.get`."""
+        return self._functions.get(name)
+
+    def arguments(self, parts: Sequence[Any]) -> Any:
+        """What the parts of a task mean."""
+        try:
+            return loads(parts)
+        except Exception as raised:
+            add_hint(raised, "an argument of this task")
+            raise
+
+    def pack(self, value: Any) -> Sequence[Any]:
+        """The parts of a result."""
+        return dumps(value, "result")
 
     def _chunk(self, name: bytes, parts: Sequence[Any]) -> Outcome:
-        function = self._functions.get(name)
+        function, _ = self._functions.get(name)
         values: list[Any] = []
         add = values.append
         unsent = error.ItemError
         failures = 0
-        rows = iter(_arguments(parts))
+        rows = iter(self.arguments(parts))
         now = time.monotonic()
         # The clock is not read for every item: fast ones run in steps of growing length. How far
         # it is is told after each, before an item that may take for ever; the core sends it on
@@ -144,11 +155,3 @@ class Runner:
 
     def _where(self, method: str) -> dict[str, Any]:
         return {**self._info, "method": method}
-
-
-def _arguments(parts: Sequence[Any]) -> Any:
-    try:
-        return loads(parts)
-    except Exception as raised:
-        add_hint(raised, "an argument of this task")
-        raise

@@ -7,13 +7,13 @@ leaves its pickler in doubt; `parts` throws that one away.
 import copyreg
 import pickle
 from collections.abc import Callable, Mapping
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, Final
 
 import cloudpickle
 
 from oarlock.reference import Reference
-from oarlock.serialize import buffers, named
+from oarlock.serialize import buffers, codes, named
 from oarlock.serialize.classes import reduce_class
 from oarlock.serialize.functions import Cells, is_interactive, reduce_function
 
@@ -24,6 +24,7 @@ PROTOCOL: Final = 5
 _TABLE: Final[Mapping[type, Callable[[Any], Any]]] = {
     **cloudpickle.Pickler.dispatch_table.maps[0],
     **named.REDUCERS,
+    CodeType: codes.reduce_code,
     memoryview: buffers.reduce_view,
 }
 

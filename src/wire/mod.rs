@@ -5,6 +5,7 @@
 //! Who talks to it: every other room.
 
 pub mod codec;
+pub mod compact;
 pub mod ids;
 pub mod limits;
 pub mod message;

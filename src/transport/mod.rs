@@ -16,6 +16,7 @@
 //! - `session`, `reader`, `writer`: its tasks; `flow` and `inbox`: its books, without any I/O;
 //! - [`place`]: the cluster's directory and its connection file;
 //! - [`Drive`]: which thread runs all this;
+//! - large parts that the peer can map are lent by `flow` and mapped by `reader` (see `memory`);
 //! - `link`: what a lane is to the tasks; `zmq`: the one file that knows `zeromq`.
 
 mod arrival;

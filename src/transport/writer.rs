@@ -15,6 +15,7 @@ use super::flow::Outgoing;
 use super::link::Sender;
 use super::outbox::Shared;
 use super::session::CloseReason;
+use crate::memory;
 use crate::wire::limits::{BEATS_UNHEARD, GOODBYE, HEARTBEAT, SEND_STALL};
 
 /// See the module.
@@ -86,6 +87,7 @@ impl<S: Sender> Writer<S> {
     }
 
     fn tick(&mut self) -> Result<(), CloseReason> {
+        memory::trim();
         self.unheard = if self.shared.was_heard() { 0 } else { self.unheard.saturating_add(1) };
         if self.unheard < BEATS_UNHEARD {
             self.shared.flow.lock().beat();

@@ -6,7 +6,8 @@
 //! << 1` for a part that lies in the *blob* (the second frame, all such parts end to end), `length
 //! << 1 | 1` for one that travels on the bulk lane. Numbers whose size is not said are written as
 //! in short forms. Bulk parts of a message are grouped into streams by [`runs`], a rule both sides
-//! apply, and streams are numbered by order of mention: nothing else has to be told.
+//! apply, and streams are numbered by order of mention: nothing else has to be told. What is left
+//! of the header behind the messages are the *loans* of parts that do not travel: see [`loan`].
 //!
 //! Invariants: nothing is allocated from an announced length, only from bytes that are there; what
 //! [`decode`] returns obeys every limit; a packet that [`Packet::seal`] made is one it accepts.
@@ -19,8 +20,10 @@ use thiserror::Error;
 
 use super::compact::{GENERAL, Reader, Writer, push_number};
 use super::limits::{
-    CHUNK, FRAME_MAX, INLINE_MAX, INLINE_PART, PACKET_MESSAGES, PART_MAX, PARTS_MAX, RUN_MAX,
+    CHUNK, FRAME_MAX, HEADER_MAX, INLINE_MAX, INLINE_PART, LOANS_MAX, PACKET_MESSAGES, PART_MAX,
+    PARTS_MAX, RUN_MAX,
 };
+use super::loan::{self, Loan, Place};
 use super::message::{Head, Message, Parts};
 
 /// What a packet is for.
@@ -72,6 +75,7 @@ pub struct Packet {
     messages: usize,
     streams: Vec<Stream>,
     streamed: u64,
+    loans: Vec<Place>,
 }
 
 impl Packet {
@@ -79,7 +83,8 @@ impl Packet {
     pub fn new(kind: Kind) -> Self {
         let mut header = Vec::with_capacity(HEADER);
         header.resize(PREFIX, 0);
-        Self { kind, header, blob: Vec::new(), messages: 0, streams: Vec::new(), streamed: 0 }
+        let (streams, loans) = (Vec::new(), Vec::new());
+        Self { kind, header, blob: Vec::new(), messages: 0, streams, streamed: 0, loans }
     }
 
     /// Whether a message with these parts belongs into this packet rather than into the next.
@@ -130,6 +135,17 @@ impl Packet {
         Ok(())
     }
 
+    /// Says where a part of the message added last lies; it was added empty. At most
+    /// [`LOANS_MAX`] may be lent in one packet.
+    pub fn lend(&mut self, part: usize, loan: Loan) {
+        self.loans.push((self.messages - 1, part, loan));
+    }
+
+    /// How many more parts can be lent in this packet.
+    pub fn lendable(&self) -> usize {
+        LOANS_MAX.saturating_sub(self.loans.len())
+    }
+
     fn write_item<H: Head>(&mut self, head: &H, tags: &[u64]) -> Result<(), Unsendable> {
         let mark = self.header.len();
         let written = write_head(head, &mut self.header);
@@ -139,9 +155,9 @@ impl Packet {
         }
         let fault = match written {
             Err(error) => format!("a message cannot be encoded: {error}"),
-            Ok(()) if self.header.len() > FRAME_MAX => {
+            Ok(()) if self.header.len() > HEADER_MAX => {
                 let len = self.header.len() - mark;
-                format!("the head of a message is {len} bytes long, the limit is {FRAME_MAX}")
+                format!("the head of a message is {len} bytes long, the limit is {HEADER_MAX}")
             }
             Ok(()) => return Ok(()),
         };
@@ -162,6 +178,9 @@ impl Packet {
         prefix[1..9].copy_from_slice(&acks.ctl.to_le_bytes());
         prefix[9..17].copy_from_slice(&acks.bulk.to_le_bytes());
         prefix[17..].copy_from_slice(&(self.messages as u32).to_le_bytes());
+        for place in &self.loans {
+            loan::write(place, &mut self.header);
+        }
         (self.header.into(), self.blob.into(), self.streams)
     }
 }
@@ -287,6 +306,8 @@ pub struct Arrived<H> {
     pub acks: Acks,
     /// Its messages.
     pub items: Vec<Item<H>>,
+    /// Parts that are lent, each once; their places are still empty.
+    pub loans: Vec<Place>,
 }
 
 /// A message as it arrived, perhaps without some of its parts.
@@ -322,10 +343,11 @@ pub fn decode<H: Head>(header: &[u8], blob: &[u8]) -> Result<Arrived<H>, Malform
         let tags = read_tags(&mut reader)?;
         items.push(read_item(head, &tags, &mut blob)?);
     }
-    if !blob.is_empty() || reader.left() > 0 {
+    if !blob.is_empty() {
         return broken("a packet with bytes that no message claims".into());
     }
-    Ok(Arrived { kind, acks, items })
+    let loans = loan::read(&mut reader, &items)?;
+    Ok(Arrived { kind, acks, items, loans })
 }
 
 fn read_prefix(header: &[u8]) -> Result<(Kind, Acks, usize), Malformed> {

@@ -120,7 +120,7 @@ fn parts_must_lie_in_the_blob_and_fill_it() {
     assert!(fault(&header, &[blob.to_vec(), vec![0]].concat()).contains("no message claims"));
     let mut trailing = header.to_vec();
     trailing.push(0);
-    assert!(fault(&trailing, &blob).contains("no message claims"));
+    assert!(fault(&trailing, &blob).contains("a loan that is cut off"));
     let mut empty_stream = header.to_vec();
     *empty_stream.last_mut().unwrap() = 1;
     assert!(fault(&empty_stream, b"").contains("a part of 0 bytes"));
@@ -197,4 +197,58 @@ proptest! {
             prop_assert_eq!(inline, blob.len());
         }
     }
+}
+
+fn lending(places: &[(usize, u64)]) -> (Bytes, Bytes) {
+    let mut packet = Packet::new(Kind::Data);
+    let parts = [0, 5, 0].map(|len| Bytes::from(vec![7; len])).into_iter().collect();
+    packet.add(Message { head: ToEngine::Func(FuncId([1; 16])), parts }).unwrap();
+    for (part, len) in places {
+        let (descriptor, nonce, slot, token, offset) = (3, u64::MAX, 5, 6, 7);
+        packet.lend(*part, Loan { descriptor, nonce, slot, token, offset, len: *len });
+    }
+    let (header, blob, _) = packet.seal(Acks::default());
+    (header, blob)
+}
+
+#[test]
+fn lent_parts_are_empty_and_named() {
+    let (header, blob) = lending(&[(0, 1), (2, 1 << 30)]);
+    let arrived = decode::<ToEngine>(&header, &blob).unwrap();
+    let named: Vec<_> = arrived.loans.iter().map(|(m, part, loan)| (*m, *part, loan.len)).collect();
+    assert_eq!(named, [(0, 0, 1), (0, 2, 1 << 30)]);
+    assert_eq!(
+        arrived.items[0].message.parts.iter().map(Bytes::len).collect::<Vec<_>>(),
+        [0, 5, 0]
+    );
+    assert_eq!(arrived.kind, Kind::Data);
+}
+
+#[test]
+fn loans_that_fit_no_place_are_refused() {
+    for places in [&[(1, 1)][..], &[(3, 1)], &[(0, 0)], &[(0, PART_MAX + 1)], &[(2, 1), (0, 1)]] {
+        let (header, blob) = lending(places);
+        assert!(fault(&header, &blob).starts_with("a loan for part"), "{places:?}");
+    }
+    let (header, blob) = lending(&[(0, 1), (0, 1)]);
+    assert!(fault(&header, &blob).starts_with("a loan"), "a place is named once");
+    let (header, blob) = lending(&[(0, 1)]);
+    assert!(fault(&header[..header.len() - 1], &blob).starts_with("a loan that is cut off"));
+}
+
+#[test]
+fn loans_are_bounded() {
+    let lend = |count: usize| {
+        let mut packet = Packet::new(Kind::Data);
+        let parts = (0..count).map(|_| Bytes::new()).collect();
+        packet.add(Message { head: ToEngine::Func(FuncId([1; 16])), parts }).unwrap();
+        for part in 0..count {
+            let (descriptor, nonce, slot, token, offset) = (3, 4, 5, 6, 7);
+            packet.lend(part, Loan { descriptor, nonce, slot, token, offset, len: 8 });
+        }
+        let (header, blob, _) = packet.seal(Acks::default());
+        decode::<ToEngine>(&header, &blob)
+    };
+    assert_eq!(lend(LOANS_MAX).unwrap().loans.len(), LOANS_MAX);
+    assert!(lend(LOANS_MAX + 1).unwrap_err().0.ends_with("loans in a packet"));
 }

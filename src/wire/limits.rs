@@ -28,6 +28,10 @@ pub const FRAME_MAX: usize = 8 * 1024 * 1024;
 pub const PART_MAX: u64 = 1 << 40;
 /// Parts of one message.
 pub const PARTS_MAX: usize = 1 << 20;
+/// Parts lent in one packet; further ones travel.
+pub const LOANS_MAX: usize = 256;
+/// Longest header of a packet without its loans, of which each is shorter than 64 bytes.
+pub const HEADER_MAX: usize = FRAME_MAX - 64 * LOANS_MAX;
 /// Short parts that follow each other on the bulk lane share one stream of at most this length.
 pub const RUN_MAX: u64 = 1024 * 1024;
 /// Bytes of messages held back until their parts are there; beyond it the ctl lane is not read.

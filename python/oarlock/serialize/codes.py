@@ -95,7 +95,8 @@ def reduce_code(code: CodeType) -> tuple[Any, ...]:
     """How pickle shall write a code object: with its file, so that tracebacks show its lines."""
     packed = facts(code).packed
     if packed is None:
-        return _CLOUDPICKLES(code)
+        reduced: tuple[Any, ...] = _CLOUDPICKLES(code)
+        return reduced
     return unpack, (MAGIC, platform.python_version(), packed)
 
 

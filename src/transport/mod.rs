@@ -13,7 +13,7 @@
 //! - [`Door`], [`Arrival`], [`connect`]: how sessions begin (`directory`, `handshake`, `door`,
 //!   `arrival`, `dial`);
 //! - [`Outbox`], [`Event`], [`Sink`]: what the caller holds of one;
-//! - `session`, `reader`, `writer`: its tasks; `flow` and `inbox`: its books, without any I/O;
+//! - `session`, `reader`, `writer`, `ticks`: its tasks; `flow` and `inbox`: its books, without any I/O;
 //! - [`place`]: the cluster's directory and its connection file;
 //! - `link`: what a lane is to the tasks; `zmq`: the one file that knows `zeromq`.
 
@@ -29,6 +29,7 @@ mod outbox;
 pub mod place;
 mod reader;
 mod session;
+mod ticks;
 mod writer;
 mod zmq;
 

@@ -44,7 +44,7 @@ pub const PACKET_CREDIT: u64 = 1024;
 /// Chunks that may be on the way without an acknowledgement (4 MiB).
 pub const CHUNK_CREDIT: u64 = 64;
 
-/// A sign of life is sent when nothing else was for this long.
+/// A sign of life is sent to a peer that counts silence when nothing else was for this long.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Signs of life sent to a peer that gives none itself; further ones would only fill its queue.
 pub const BEATS_UNHEARD: u32 = 60;

@@ -16,8 +16,7 @@ from oarlock.reference import Reference
 from oarlock.serialize import buffers, codes, named
 from oarlock.serialize.classes import reduce_class
 from oarlock.serialize.functions import Cells, is_interactive, reduce_function
-
-PROTOCOL: Final = 5
+from oarlock.serialize.parts import PROTOCOL
 
 # Its own table, looked up in `reducer_override`: as a chain in front of copyreg's it would cost
 # every object a failed lookup in Python.

@@ -15,7 +15,7 @@ ARGS ?=
 
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find src -name '*.rs' 2>/dev/null)
 
-.PHONY: help setup build develop compiled demo test test-rust test-python lint fmt types bench bench-quick clean
+.PHONY: help setup build develop compiled demo test test-rust test-python lint fmt types bench bench-quick bench-core clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,10 @@ bench: compiled  ## compare with other tools that are installed
 
 bench-quick: compiled  ## the same in a minute
 	$(BIN)/python -m benchmarks --quick
+
+bench-core:  ## time the Rust core alone; needs no Python
+	cargo bench --no-default-features --bench core
+	cargo bench --no-default-features --bench counts -- --rates
 
 clean:  ## remove everything that was built
 	rm -rf $(VENV) target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,9 +23,11 @@ __all__ = [
     "Calls",
     "Client",
     "Engine",
+    "PackedCalls",
     "Switch",
     "Tasks",
     "__version__",
+    "dump_call",
     "dump_plain",
     "exiting",
     "load_plain",
@@ -55,6 +57,19 @@ class Buffer:
     """Bytes owned by Rust; `memoryview(buffer)` is writable and costs no copy."""
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class PackedCalls:
+    """Calls on their way to `Client.submit` or `submit_each`, which take them once.
+
+    Rows of small plain values are pickled; `rest` are the indexes of the others, to be filled in.
+    """
+    def __new__(cls, rows: list[tuple[Any, ...]]) -> PackedCalls: ...
+    def __len__(self) -> int: ...
+    @property
+    def rest(self) -> list[int]: ...
+    def fill(self, payloads: Sequence[bytes | Sequence[BytesLike]]) -> None:
+        """One payload for each of `rest`, in order."""
 
 @final
 class Tasks:
@@ -168,7 +183,7 @@ class Client:
         self,
         func: bytes,
         kind: int,
-        tasks: Sequence[bytes | Sequence[BytesLike]],
+        tasks: PackedCalls | Sequence[bytes | Sequence[BytesLike]],
         targets: Sequence[int] | None = None,
         items: Sequence[int] | None = None,
         failed: dict[int, bytes] | None = None,
@@ -189,7 +204,7 @@ class Client:
         func: bytes,
         kind: int,
         engines: Sequence[int],
-        tasks: Sequence[bytes | Sequence[BytesLike]],
+        tasks: PackedCalls | Sequence[bytes | Sequence[BytesLike]],
         items: Sequence[int] | None = None,
         failed: dict[int, bytes] | None = None,
     ) -> Tasks:
@@ -266,6 +281,9 @@ class Calls:
         """Flush the streams that hold something."""
     def forget(self, func: bytes) -> None:
         """Ask `runner` for this function again."""
+
+def dump_call(args: tuple[Any, ...]) -> bytes | None:
+    """The pickle of ``(args, {})`` where all are small plain values; None for any other."""
 
 def dump_plain(value: Any) -> bytes | None:
     """The pickle of a small plain value; None for any other."""

@@ -88,6 +88,8 @@ class Tasks:
     def done_count(self) -> int: ...
     def ready(self) -> bool: ...
     def status(self, index: int) -> int: ...
+    def done_from(self, start: int, limit: int) -> int:
+        """How many from `start` on are done, up to the first that is not; at most `limit`."""
     def statuses(self) -> bytes:
         """One byte for each task."""
     def has_failed(self) -> bool:
@@ -115,6 +117,9 @@ class Tasks:
     def parts(self, index: int) -> list[bytes | Buffer] | None:
         """Parts of the outcome as said at the status; None while pending or once released.
         The first part is bytes (or a Buffer if large), the others Buffers."""
+    def values(self, indexes: Sequence[int], otherwise: Any) -> list[Any]:
+        """Their values, where these are small and plain; `otherwise` for each that is not, or
+        is no value, or not there (pending, released)."""
     def release(self, indexes: Sequence[int] | None = None) -> None:
         """Forget the parts (not the records) of these finished tasks, or of all, unless somebody
         holds them by a set that was not made from this one."""

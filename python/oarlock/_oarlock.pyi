@@ -23,9 +23,11 @@ __all__ = [
     "Calls",
     "Client",
     "Engine",
+    "PackedCalls",
     "Switch",
     "Tasks",
     "__version__",
+    "dump_call",
     "dump_plain",
     "exiting",
     "load_plain",
@@ -57,6 +59,19 @@ class Buffer:
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
+class PackedCalls:
+    """Calls on their way to `Client.submit` or `submit_each`, which take them once.
+
+    Rows of small plain values are pickled; `rest` are the indexes of the others, to be filled in.
+    """
+    def __new__(cls, rows: list[tuple[Any, ...]]) -> PackedCalls: ...
+    def __len__(self) -> int: ...
+    @property
+    def rest(self) -> list[int]: ...
+    def fill(self, payloads: Sequence[bytes | Sequence[BytesLike]]) -> None:
+        """One payload for each of `rest`, in order."""
+
+@final
 class Tasks:
     """Tasks of one submission, or of several joined: their states, stamps and results.
 
@@ -73,6 +88,8 @@ class Tasks:
     def done_count(self) -> int: ...
     def ready(self) -> bool: ...
     def status(self, index: int) -> int: ...
+    def done_from(self, start: int, limit: int) -> int:
+        """How many from `start` on are done, up to the first that is not; at most `limit`."""
     def statuses(self) -> bytes:
         """One byte for each task."""
     def has_failed(self) -> bool:
@@ -100,6 +117,9 @@ class Tasks:
     def parts(self, index: int) -> list[bytes | Buffer] | None:
         """Parts of the outcome as said at the status; None while pending or once released.
         The first part is bytes (or a Buffer if large), the others Buffers."""
+    def values(self, indexes: Sequence[int], otherwise: Any) -> list[Any]:
+        """Their values, where these are small and plain; `otherwise` for each that is not, or
+        is no value, or not there (pending, released)."""
     def release(self, indexes: Sequence[int] | None = None) -> None:
         """Forget the parts (not the records) of these finished tasks, or of all, unless somebody
         holds them by a set that was not made from this one."""
@@ -168,7 +188,7 @@ class Client:
         self,
         func: bytes,
         kind: int,
-        tasks: Sequence[bytes | Sequence[BytesLike]],
+        tasks: PackedCalls | Sequence[bytes | Sequence[BytesLike]],
         targets: Sequence[int] | None = None,
         items: Sequence[int] | None = None,
         failed: dict[int, bytes] | None = None,
@@ -189,7 +209,7 @@ class Client:
         func: bytes,
         kind: int,
         engines: Sequence[int],
-        tasks: Sequence[bytes | Sequence[BytesLike]],
+        tasks: PackedCalls | Sequence[bytes | Sequence[BytesLike]],
         items: Sequence[int] | None = None,
         failed: dict[int, bytes] | None = None,
     ) -> Tasks:
@@ -266,6 +286,9 @@ class Calls:
         """Flush the streams that hold something."""
     def forget(self, func: bytes) -> None:
         """Ask `runner` for this function again."""
+
+def dump_call(args: tuple[Any, ...]) -> bytes | None:
+    """The pickle of ``(args, {})`` where all are small plain values; None for any other."""
 
 def dump_plain(value: Any) -> bytes | None:
     """The pickle of a small plain value; None for any other."""

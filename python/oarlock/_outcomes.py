@@ -109,8 +109,8 @@ class Outcomes:
         fresh = [at for at, cell in enumerate(cells) if cell is UNREAD]
         if not fresh:
             return cells
-        for at in fresh:
-            cells[at] = self._read(indexes[at])
+        wanted = indexes if len(fresh) == len(cells) else [indexes[at] for at in fresh]
+        self._fill(cells, fresh, wanted)
         with _store:
             for at in fresh:
                 index = indexes[at]
@@ -123,6 +123,16 @@ class Outcomes:
         else:
             self._tasks.release([indexes[at] for at in fresh])
         return cells
+
+    def _fill(self, cells: list[Any], places: Sequence[int], indexes: Sequence[int]) -> None:
+        """Put these cells into those places."""
+        if self._decode is loads and self._on_value is None:
+            # Small plain values need not be unpickled one by one.
+            values = self._tasks.values(indexes, UNREAD)
+        else:
+            values = [UNREAD] * len(indexes)
+        for at, index, value in zip(places, indexes, values, strict=True):
+            cells[at] = self._read(index) if value is UNREAD else value
 
     def _read(self, index: int) -> Any:
         tasks = self._tasks

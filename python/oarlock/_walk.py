@@ -54,11 +54,8 @@ class Walk:
         return list(zip(run, self._cells.read(run), strict=True))
 
     def _next_in_order(self) -> Sequence[int]:
-        status, start = self._tasks.status, self._at
-        stop, limit = start, min(self._count, start + self._longest)
-        while stop < limit and status(stop):
-            stop += 1
-        return range(start, stop)
+        start = self._at
+        return range(start, start + self._tasks.done_from(start, self._longest))
 
     def _next_done(self) -> Sequence[int]:
         if self._at >= len(self._order):

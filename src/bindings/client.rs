@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::fork::Born;
 use super::tasks::{PyTasks, failed, msg_id, parse_msg_id};
-use super::{buffers, errors, wait};
+use super::{buffers, errors, packed, wait};
 use crate::client::remote::Remote;
 use crate::client::{Core, Submission};
 use crate::clock::wall_clock;
@@ -102,7 +102,7 @@ impl PyClient {
         not_made: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Submission> {
         self.check(py)?;
-        let tasks = buffers::many(tasks)?;
+        let tasks = packed::tasks(tasks)?;
         if items.as_ref().is_some_and(|items| items.len() != tasks.len()) {
             return Err(PyValueError::new_err("items must have one entry for each task"));
         }

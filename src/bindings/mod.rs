@@ -11,6 +11,7 @@ mod engine;
 mod errors;
 mod fork;
 mod functions;
+mod packed;
 mod plain;
 mod tasks;
 mod wait;
@@ -54,6 +55,7 @@ fn _oarlock(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("APPLY", 0)?;
     module.add("CHUNK", 1)?;
     module.add_class::<buffers::Buffer>()?;
+    module.add_class::<packed::PackedCalls>()?;
     module.add_class::<tasks::PyTasks>()?;
     module.add_class::<client::PyClient>()?;
     module.add_class::<engine::PyEngine>()?;
@@ -63,6 +65,7 @@ fn _oarlock(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(wait::exiting, module)?)?;
     module.add_function(wrap_pyfunction!(functions::make_function, module)?)?;
     module.add_function(wrap_pyfunction!(functions::run_code, module)?)?;
+    module.add_function(wrap_pyfunction!(plain::dump_call, module)?)?;
     module.add_function(wrap_pyfunction!(plain::dump_plain, module)?)?;
     module.add_function(wrap_pyfunction!(plain::load_plain, module)?)?;
     Ok(())

@@ -63,6 +63,19 @@ pub(crate) fn encode(value: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> bool {
     plain
 }
 
+/// Appends the pickle of `(args, {})`, by which a call travels that has no keywords; as `encode`.
+pub(crate) fn encode_call(args: &Bound<'_, PyTuple>, into: &mut Vec<u8>) -> bool {
+    let start = into.len();
+    into.extend_from_slice(&HEAD);
+    let plain = Writer { into, seen: SmallVec::new() }.tuple(args, 0);
+    if plain {
+        into.extend_from_slice(&NO_KEYWORDS);
+    } else {
+        into.truncate(start);
+    }
+    plain
+}
+
 struct Writer<'a> {
     into: &'a mut Vec<u8>,
     /// What would have to be written as a reference if it came again.
@@ -294,6 +307,13 @@ impl<'a> Code<'a> {
 pub(crate) fn dump_plain<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyBytes>> {
     let mut pickle = Vec::new();
     encode(value, &mut pickle).then(|| PyBytes::new(value.py(), &pickle))
+}
+
+/// The pickle of a call with plain arguments, None for any other; for tests of this file.
+#[pyfunction]
+pub(crate) fn dump_call<'py>(args: &Bound<'py, PyTuple>) -> Option<Bound<'py, PyBytes>> {
+    let mut pickle = Vec::new();
+    encode_call(args, &mut pickle).then(|| PyBytes::new(args.py(), &pickle))
 }
 
 /// A tuple of the plain value of which `pickle` is, or None; for tests of this file.

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::fork::Born;
-use super::{buffers, wait};
+use super::{buffers, plain, wait};
 use crate::client::batch::State;
 use crate::client::{Core, Tasks, Until};
 use crate::clock::wall_clock;
@@ -124,6 +125,10 @@ impl PyTasks {
         Ok(self.tasks.record(index, |record| record.state as u8))
     }
 
+    fn done_from(&self, py: Python<'_>, start: usize, limit: usize) -> PyResult<usize> {
+        Ok(self.here(py)?.done_from(start, limit))
+    }
+
     fn statuses<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let mut states = Vec::with_capacity(self.tasks.len());
         self.here(py)?.for_each(|record| states.push(record.state as u8));
@@ -203,6 +208,24 @@ impl PyTasks {
         self.check(py, index)?;
         let parts = self.tasks.record(index, |record| record.parts.clone());
         parts.map(|parts| buffers::to_python(py, parts)).transpose()
+    }
+
+    /// The values are made after the records were left: a lock held while Python objects are made
+    /// could be wanted by what their making has the garbage collector run.
+    fn values<'py>(
+        &self,
+        py: Python<'py>,
+        indexes: Vec<usize>,
+        otherwise: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.born.check(py)?;
+        indexes.iter().try_for_each(|index| self.check(py, *index))?;
+        let pickles = self.tasks.values(&indexes);
+        let value = |pickle: Option<Bytes>| {
+            let value = pickle.and_then(|pickle| plain::decode(py, &pickle));
+            value.unwrap_or_else(|| otherwise.clone())
+        };
+        PyList::new(py, pickles.into_iter().map(value))
     }
 
     #[pyo3(signature = (indexes=None))]

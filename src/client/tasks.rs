@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::batch::{Batch, Record, State};
 use super::bell::{Bell, Countdown, Ring};
 use super::core::Core;
@@ -115,9 +117,13 @@ impl Tasks {
         self.len == 0
     }
 
+    /// Which segment the task is in.
+    fn place(&self, index: usize) -> usize {
+        self.segments.partition_point(|segment| segment.offset <= index) - 1
+    }
+
     fn locate(&self, index: usize) -> (&Arc<Hold>, u32) {
-        let place = self.segments.partition_point(|segment| segment.offset <= index) - 1;
-        let segment = &self.segments[place];
+        let segment = &self.segments[self.place(index)];
         (&segment.batch, segment.tasks.start + (index - segment.offset) as u32)
     }
 
@@ -212,6 +218,49 @@ impl Tasks {
     pub fn record<T>(&self, index: usize, look: impl FnOnce(&Record) -> T) -> T {
         let (batch, task) = self.locate(index);
         look(&batch.lock().records[task as usize])
+    }
+
+    /// What each of these tasks gave, where that is a value of a single part that was not released.
+    /// Indexes must be below `len`.
+    pub fn values(&self, indexes: &[usize]) -> Vec<Option<Bytes>> {
+        let mut values = Vec::with_capacity(indexes.len());
+        let mut indexes = indexes.iter().peekable();
+        while let Some(first) = indexes.next() {
+            let place = self.place(*first);
+            let segment = &self.segments[place];
+            // One lock for all that follow in the same batch.
+            let changing = segment.batch.lock();
+            let mut next = Some(first);
+            while let Some(index) = next {
+                let task = segment.tasks.start as usize + (index - segment.offset);
+                let record = &changing.records[task];
+                let sole = record.parts.as_deref().and_then(|parts| match parts {
+                    [part] if record.state == State::Ok => Some(part.clone()),
+                    _ => None,
+                });
+                values.push(sole);
+                next = indexes.next_if(|index| self.place(**index) == place);
+            }
+        }
+        values
+    }
+
+    /// How many from this one on have an outcome, at most `limit`, up to the first that has none.
+    pub fn done_from(&self, start: usize, limit: usize) -> usize {
+        let end = self.len.min(start.saturating_add(limit));
+        let mut index = start;
+        while index < end {
+            let segment = &self.segments[self.place(index)];
+            let first = segment.tasks.start as usize + (index - segment.offset);
+            let last = (segment.tasks.end as usize).min(first + (end - index));
+            let changing = segment.batch.lock();
+            let mut records = changing.records[first..last].iter();
+            match records.position(|record| record.state == State::Pending) {
+                Some(done) => return index + done - start,
+                None => index += last - first,
+            }
+        }
+        end.saturating_sub(start)
     }
 
     /// Changes the record of one task.

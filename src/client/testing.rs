@@ -449,3 +449,41 @@ proptest! {
         prop_assert!(joined.ready());
     }
 }
+
+#[test]
+fn values_are_given_in_the_order_asked_for_and_nothing_for_the_rest() {
+    let (core, _) = core();
+    let first = submit(&core, 3);
+    let tasks = Tasks::join([&first, &submit(&core, 2)]).unwrap();
+    for (seq, status) in [(0, Status::Ok), (2, Status::Error), (3, Status::Ok)] {
+        core.receive(result(seq, status, 1, 2), 3);
+    }
+    let given = |indexes: &[usize]| -> Vec<bool> {
+        tasks.values(indexes).iter().map(Option::is_some).collect()
+    };
+    assert_eq!(given(&[0, 1, 2, 3, 4]), [true, false, false, true, false]);
+    assert_eq!(given(&[3, 0, 3]), [true; 3]);
+    assert_eq!(
+        tasks.values(&[3, 0])[1],
+        tasks.record(0, |r| r.parts.clone()).map(|p| p[0].clone())
+    );
+    tasks.release(Some(&[0]));
+    assert_eq!(given(&[0]), [false]);
+    assert_eq!(given(&[]), [true; 0]);
+}
+
+#[test]
+fn a_run_of_done_tasks_ends_before_the_first_pending_one() {
+    let (core, _) = core();
+    let tasks = Tasks::join([&submit(&core, 2), &submit(&core, 2)]).unwrap();
+    assert_eq!(tasks.done_from(0, 9), 0);
+    for seq in [0, 1, 2] {
+        core.receive(result(seq, Status::Ok, 1, 2), 3);
+    }
+    assert_eq!(tasks.done_from(0, 9), 3);
+    assert_eq!(tasks.done_from(1, 1), 1);
+    assert_eq!(tasks.done_from(3, 9), 0);
+    core.receive(result(3, Status::Error, 1, 2), 3);
+    assert_eq!(tasks.done_from(1, 9), 3);
+    assert_eq!(tasks.done_from(4, 9), 0);
+}

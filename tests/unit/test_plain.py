@@ -38,6 +38,25 @@ def test_what_is_written_here_is_read_by_pickle_and_here(value):
         assert same(read, value)
 
 
+@given(values.filter(lambda value: isinstance(value, tuple)) | st.tuples(values))
+def test_a_call_is_written_as_its_arguments_and_no_keywords(args):
+    written = _oarlock.dump_call(args)
+    if written is not None:
+        call, keywords = pickle.loads(written)
+        assert same(call, args)
+        assert keywords == {}
+
+
+@given(st.lists(st.tuples(values | st.lists(st.integers())), max_size=20))
+def test_rows_that_are_not_plain_are_named_and_filled_in(rows):
+    packed = _oarlock.PackedCalls(rows)
+    assert len(packed) == len(rows)
+    assert packed.rest == [i for i, row in enumerate(rows) if _oarlock.dump_call(row) is None]
+    packed.fill([pickle.dumps((rows[i], {})) for i in packed.rest])
+    with pytest.raises(ValueError, match="one payload for each"):
+        packed.fill([b""] * (len(packed.rest) + 1))
+
+
 @given(scalars)
 def test_every_small_scalar_is_plain(value):
     long = isinstance(value, str) and len(value.encode()) > 1024

@@ -8,8 +8,10 @@ from oarlock import _oarlock, partition
 from oarlock.views import chunks
 
 # Items that cross to the core together: enough to make the crossing cheap, few enough that the
-# engines start while the rest is pickled (about 1 ms of pickling small items).
+# engines start while the rest is pickled (about 1 ms of pickling small items). The first batches
+# are smaller, so that engines start at once.
 _SIZE: Final = 1024
+_FIRST: Final = 64
 
 # What `_oarlock.Client.submit` takes between the function and the targets' own arguments: kind,
 # payloads, items of each task (None: one each), outcomes of those that could not be pickled.
@@ -19,9 +21,11 @@ Batch = tuple[int, Any, list[int] | None, dict[int, bytes] | None]
 def batch_rows(sequences: tuple[Iterable[Any], ...]) -> Iterator[Batch]:
     """One task for each row of arguments."""
     rows = zip(*sequences, strict=False)
-    while batch := list(islice(rows, _SIZE)):
+    size = _FIRST
+    while batch := list(islice(rows, size)):
         payloads, failed = chunks.pack_calls(batch)
         yield _oarlock.APPLY, payloads, None, failed
+        size = min(4 * size, _SIZE)
 
 
 def batch_chunks(sequences: tuple[Iterable[Any], ...], size: int) -> Iterator[Batch]:

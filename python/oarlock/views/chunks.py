@@ -8,7 +8,7 @@ the outcome of that item.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from oarlock import error
+from oarlock import _oarlock, error
 from oarlock.partition import Columns, sliceable
 from oarlock.serialize import dumps_many, loads
 
@@ -36,14 +36,20 @@ def require_sequences(sequences: tuple[Iterable[Any], ...]) -> None:
 
 def pack_calls(
     argument_tuples: Iterable[tuple[Any, ...]],
-) -> tuple[Sequence[Payload], dict[int, bytes] | None]:
+) -> tuple[_oarlock.PackedCalls, dict[int, bytes] | None]:
     """Pickle one call each, of positional arguments only.
 
     Returns:
         The payloads, and for calls that could not be pickled the outcome by index (None for none).
     """
-    payloads, failed = dumps_many([(args, _NO_KEYWORDS) for args in argument_tuples])
-    return payloads, failed or None
+    rows = list(argument_tuples)
+    packed = _oarlock.PackedCalls(rows)
+    rest = packed.rest
+    if not rest:
+        return packed, None
+    payloads, failed = dumps_many([(rows[index], _NO_KEYWORDS) for index in rest])
+    packed.fill(payloads)
+    return packed, {rest[at]: outcome for at, outcome in failed.items()} or None
 
 
 _NO_KEYWORDS: dict[str, Any] = {}

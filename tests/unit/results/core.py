@@ -104,6 +104,10 @@ class Tasks:
     def status(self, index):
         return self.records[index].status
 
+    def done_from(self, start, limit):
+        run = self.records[start : start + limit]
+        return next((at for at, record in enumerate(run) if not record.status), len(run))
+
     def statuses(self):
         return bytes(r.status for r in self.records)
 
@@ -156,6 +160,9 @@ class Tasks:
     def parts(self, index):
         self.records[index].reads += 1
         return self.records[index].parts
+
+    def values(self, indexes, otherwise):
+        return [otherwise for _ in indexes]
 
     def release(self, indexes=None):
         for index in range(len(self)) if indexes is None else indexes:

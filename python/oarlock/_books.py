@@ -104,11 +104,9 @@ class Log:
 
     def add(self, tasks: "_oarlock.Tasks") -> int:
         """Enter the tasks of one submission, whose numbers are consecutive; gives the first."""
-        count = len(tasks)
-        if count == 0:
+        first, count = tasks.first, len(tasks)
+        if first is None:
             return 0
-        ids = tasks.msg_ids() if count == 1 else tasks.pick((0,)).msg_ids()
-        first = int(ids[0][_NUMBER_AT:])
         with self._lock:
             ranges = self._ranges
             if ranges and ranges[-1][1] == first:

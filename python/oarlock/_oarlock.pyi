@@ -82,6 +82,9 @@ class Tasks:
         """The same tasks, only these, in this order (shared, not copied)."""
     @staticmethod
     def join(tasks: Sequence[Tasks]) -> Tasks: ...
+    @property
+    def first(self) -> int | None:
+        """The number of the first one in its msg_id; None without tasks."""
     def msg_ids(self) -> list[str]:
         """``<32 hex digits of the session>_<number>`` for each task."""
     # --- state, never blocks
@@ -196,6 +199,11 @@ class Client:
         """Load-balanced: one task for each entry (its pickle, or pickle and buffers).
         `items`: items in each task. `failed`: outcomes of tasks that could not be made, by
         index: they end at once with ERROR and this pickle, and nothing of them is sent."""
+    def submit_call(
+        self, func: bytes, args: tuple[Any, ...], targets: Sequence[int] | None = None
+    ) -> Tasks | None:
+        """Load-balanced: one call without keywords; None, and nothing done, unless all arguments
+        are small plain values."""
     def submit_direct(
         self,
         func: bytes,

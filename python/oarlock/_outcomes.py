@@ -68,7 +68,7 @@ class Cells(Protocol):
         """Give these cells; their tasks are done."""
         ...
 
-    def source(self, index: int) -> tuple["Outcomes", int]:
+    def source(self, index: int) -> tuple["Cells", int]:
         """Say who unpickles cell `index`, and which it is there."""
         ...
 
@@ -98,7 +98,7 @@ class Outcomes:
         self._on_value = on_value
         self._cells: list[Any] = [UNREAD] * len(tasks)
 
-    def source(self, index: int) -> tuple["Outcomes", int]:
+    def source(self, index: int) -> tuple[Cells, int]:
         """Say who unpickles cell `index`, and which it is there."""
         return self, index
 
@@ -187,6 +187,27 @@ class Outcomes:
         return self._unpickle(kept, 0, status, parts)
 
 
+class Given:
+    """The cell of one task whose value was there without unpickling.
+
+    Args:
+        cell: the cell.
+    """
+
+    __slots__ = ("_cell",)
+
+    def __init__(self, cell: Any) -> None:
+        self._cell = cell
+
+    def source(self, index: int) -> tuple[Cells, int]:
+        """Say who gives cell `index`, and which it is there."""
+        return self, index
+
+    def read(self, indexes: Sequence[int]) -> list[Any]:
+        """Give this cell."""
+        return [self._cell for _ in indexes]
+
+
 class Picked:
     """Cells of others, in an order of its own.
 
@@ -196,10 +217,10 @@ class Picked:
 
     __slots__ = ("_sources",)
 
-    def __init__(self, sources: list[tuple[Outcomes, int]]) -> None:
+    def __init__(self, sources: list[tuple[Cells, int]]) -> None:
         self._sources = sources
 
-    def source(self, index: int) -> tuple[Outcomes, int]:
+    def source(self, index: int) -> tuple[Cells, int]:
         """Say who unpickles cell `index`, and which it is there."""
         return self._sources[index]
 

@@ -11,7 +11,7 @@ from typing import Any
 from oarlock import error
 
 from ._future import STATE, LazyFuture, seconds
-from ._outcomes import PENDING, Cells, Failed, Outcomes, Partial, failures
+from ._outcomes import PENDING, UNREAD, Cells, Failed, Given, Outcomes, Partial, failures
 from .metadata import KEYS, STATUS, Metadata
 
 _UNSET: Any = object()
@@ -36,6 +36,26 @@ class Recorded(LazyFuture):
             made = Outcomes(self._client._core, self._tasks, self._decode, self._on_value)
             cells = self.__dict__.setdefault("_cells", made)  # the same one for all threads
         return cells
+
+    def _has_plain(self) -> bool:
+        """Whether this is a single result whose small plain value is there; then `_value` has it.
+
+        The short way to the value of most calls. It is taken only before anybody has read cells,
+        and whoever reads them later finds the same one.
+        """
+        given = self.__dict__
+        if "_cells" in given or not self._single_result or self._decode or self._on_value:
+            return False
+        value = self._tasks.values((0,), UNREAD)[0]
+        if value is UNREAD:
+            return False
+        cells = Given(value)
+        if given.setdefault("_cells", cells) is not cells:
+            return False  # another thread reads it, and frees its bytes
+        given["_value"] = value
+        given["_failure"] = None
+        self._tasks.release()
+        return True
 
     def _all_cells(self) -> list[Any]:
         return self._read().read(range(len(self._tasks)))

@@ -128,6 +128,12 @@ class AsyncResult(Recorded):
             TaskCancelled: if it was cancelled.
         """
         keep = self._return_exceptions if return_exceptions is None else return_exceptions
+        # The short way to a value that is there.
+        if return_when is None and timeout is None and self._client._gone is None:
+            if self._failure is None and not keep:
+                return self._value
+            if self._has_plain():
+                return self._value
         if return_when == FIRST_EXCEPTION and not keep:
             self._wait_failed(timeout)
         elif return_when == FIRST_COMPLETED:
@@ -140,6 +146,8 @@ class AsyncResult(Recorded):
             )
         if not self.wait(timeout):
             self._late(timeout)
+        if self._has_plain():
+            return self._value
         if keep:
             return self._assemble(self._all_cells(), True)
         failure = self._verdict()

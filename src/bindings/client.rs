@@ -55,6 +55,10 @@ fn func_id(func: &[u8]) -> PyResult<FuncId> {
     id.map(FuncId).map_err(|_| PyValueError::new_err("a function's name has 16 bytes"))
 }
 
+fn among(targets: Option<Vec<u32>>) -> Target {
+    targets.map_or(Target::Any, |ids| Target::Among(ids.into_iter().map(EngineId).collect()))
+}
+
 fn kind(kind: u8) -> PyResult<Kind> {
     match kind {
         0 => Ok(Kind::Apply),
@@ -342,9 +346,28 @@ impl PyClient {
         failed: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyTasks> {
         let what = self.submission(py, func, kind, tasks, items, failed)?;
-        let target = targets
-            .map_or(Target::Any, |ids| Target::Among(ids.into_iter().map(EngineId).collect()));
+        let target = among(targets);
         Ok(self.tasks(self.moving(py, |core| core.submit(what, target, wall_clock()))))
+    }
+
+    #[pyo3(signature = (func, args, targets=None))]
+    fn submit_call(
+        &self,
+        py: Python<'_>,
+        func: &[u8],
+        args: &Bound<'_, PyTuple>,
+        targets: Option<Vec<u32>>,
+    ) -> PyResult<Option<PyTasks>> {
+        self.check(py)?;
+        let mut pickle = Vec::with_capacity(32);
+        if !super::plain::encode_call(args, &mut pickle) {
+            return Ok(None);
+        }
+        self.make_room(py, pickle.len())?;
+        let parts = crate::wire::Parts::from_elem(pickle.into(), 1);
+        let (func, target, now) = (func_id(func)?, among(targets), wall_clock());
+        let tasks = self.moving(py, |core| core.submit_call(func, parts, target, now));
+        Ok(Some(self.tasks(tasks)))
     }
 
     fn submit_direct(

@@ -106,6 +106,11 @@ impl PyTasks {
         Self::new(joined.unwrap_or_else(Tasks::none), core)
     }
 
+    #[getter]
+    fn first(&self) -> Option<u64> {
+        self.tasks.first()
+    }
+
     fn msg_ids(&self) -> Vec<String> {
         self.tasks.ids().map(msg_id).collect()
     }

@@ -136,6 +136,8 @@ pub struct Ended {
 pub struct Batch {
     /// Number of the first task; the others follow.
     pub first: u64,
+    /// How many there are.
+    pub len: usize,
     /// When they were submitted, by this process's clock.
     pub submitted: Stamp,
     /// Items in each task; `None` when each is one item.
@@ -159,6 +161,7 @@ impl Batch {
     ) -> Self {
         Self {
             first,
+            len,
             submitted,
             items,
             bytes,

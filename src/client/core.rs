@@ -259,6 +259,21 @@ impl Core {
         handle
     }
 
+    /// Submits one load-balanced call, with less ado than [`submit`](Self::submit).
+    pub fn submit_call(&self, func: FuncId, parts: Parts, target: Target, now: Stamp) -> Tasks {
+        let bytes = parts.iter().map(|part| part.len() as u64).sum();
+        let counts = vec![parts.len() as u32];
+        let sending = self.sending.lock();
+        let batch = self.enter(1, None, bytes, now, None);
+        let handle = Tasks::one(self.session, batch.clone(), 0);
+        let head =
+            FromClient::Submit { first: batch.first, func, kind: Kind::Apply, target, counts };
+        self.send(&batch, 0..1, Message { head, parts }, now);
+        drop(sending);
+        self.after_submit(&batch, now);
+        handle
+    }
+
     /// Submits the same task to each of these engines.
     pub fn submit_direct(
         &self,
@@ -331,7 +346,7 @@ impl Core {
     /// A submission that raced with the end of the session must not stay pending for ever.
     fn after_submit(&self, batch: &Arc<Batch>, now: Stamp) {
         self.flush(false);
-        if batch.lock().records.len() >= LARGE {
+        if batch.len >= LARGE {
             // There is work for two: more may be pickled while this is sent.
             self.need();
         }

@@ -56,7 +56,7 @@ impl Table {
     pub(crate) fn pending(&self, seq: u64) -> Option<(&Arc<Batch>, u32)> {
         let (first, batch) = self.pending.range(..=seq).next_back()?;
         let index = u32::try_from(seq - first).ok()?;
-        ((index as usize) < batch.lock().records.len()).then_some((batch, index))
+        ((index as usize) < batch.len).then_some((batch, index))
     }
 
     /// The batch of this task while anybody holds it, and the task's index in it.

@@ -87,7 +87,7 @@ impl Wait {
 
 impl Tasks {
     pub(crate) fn of(session: SessionId, batch: Arc<Batch>) -> Self {
-        let len = batch.lock().records.len();
+        let len = batch.len;
         let segments = if len == 0 {
             vec![]
         } else {
@@ -177,6 +177,12 @@ impl Tasks {
             }
         }
         Some(joined)
+    }
+
+    /// This client's number of the first of them; `None` without tasks.
+    pub fn first(&self) -> Option<u64> {
+        let segment = self.segments.first()?;
+        Some(segment.batch.first + u64::from(segment.tasks.start))
     }
 
     /// Session and number of each task.

@@ -487,3 +487,16 @@ fn a_run_of_done_tasks_ends_before_the_first_pending_one() {
     assert_eq!(tasks.done_from(1, 9), 3);
     assert_eq!(tasks.done_from(4, 9), 0);
 }
+
+#[test]
+fn a_single_call_is_numbered_and_sent_as_others_are() {
+    let (core, _) = core();
+    submit(&core, 2);
+    let task = core.submit_call(FUNC, part("x"), Target::Any, 5);
+    assert_eq!((task.len(), task.first(), task.submitted(0)), (1, Some(2), 5));
+    assert_eq!(core.outstanding(), [0, 1, 2]);
+    core.receive(result(2, Status::Ok, 1, 2), 3);
+    assert!(task.ready());
+    assert_eq!(task.pick([0, 0]).first(), Some(2));
+    assert_eq!(Tasks::none().first(), None);
+}

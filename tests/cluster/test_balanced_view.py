@@ -20,6 +20,42 @@ def test_a_call_runs_once_and_gives_a_bare_value(lview):
     assert lview.apply_sync(max, [1, 3, 2], key=operator.neg) == 1
 
 
+def test_a_small_value_is_one_object_whatever_asks_for_it(lview):
+    results = [lview.apply_async(divmod, 1000 * i, 7) for i in range(50)]
+    seen = [[] for _ in results]
+
+    def ask():
+        for result, values in zip(results, seen, strict=True):
+            values.append(result.get(20) if threading.current_thread() in asking else result.get())
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    asking = set(threads[::2])
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    for i, (result, values) in enumerate(zip(results, seen, strict=True)):
+        values += [result.result(), result.get(return_exceptions=True), result.r]
+        assert len(values) == 9
+        assert values[0] == divmod(1000 * i, 7)
+        assert all(value is values[0] for value in values)
+        assert result.exception() is None
+        assert result.split() == (result,)
+        assert result.successful()
+    joined = oarlock.AsyncResult.join(*results[:3])
+    assert all(a is b[0] for a, b in zip(joined.get(20), seen[:3], strict=True))
+
+
+def test_a_small_value_is_given_after_its_client_closed(new_client):
+    client = new_client(1)
+    view = client.load_balanced_view()
+    first, second = view.apply_async(abs, -1), view.apply_async(abs, -2)
+    assert first.get() == 1
+    assert second.wait(20)
+    client.close()
+    assert (first.get(), second.get()) == (1, 2)
+
+
 def test_apply_waits_only_when_block_is_set(lview, gate):
     result = lview.apply(gate.hold, "value")
     assert not result.ready()

@@ -14,11 +14,9 @@ class Tasks:
     def __len__(self):
         return len(self.numbers)
 
-    def pick(self, indexes):
-        return Tasks(*(self.numbers[i] for i in indexes))
-
-    def msg_ids(self):
-        return [f"{SESSION}_{number}" for number in self.numbers]
+    @property
+    def first(self):
+        return self.numbers[0] if self.numbers else None
 
 
 def ids(*numbers):

@@ -147,11 +147,13 @@ class LoadBalancedView(View):
         if client._gone is not None:
             client._check()
         func, body, name = pack_function(f)
-        parts = dumps((args, kwargs))
+        core, targets = client._core, self._targets
         functions = client._link.functions
         entry = functions.pin(func, body)
         try:
-            tasks = client._core.submit(func, _oarlock.APPLY, (parts,), self._targets)
+            tasks = None if kwargs else core.submit_call(func, args, targets)
+            if tasks is None:
+                tasks = core.submit(func, _oarlock.APPLY, (dumps((args, kwargs)),), targets)
         finally:
             functions.unpin(entry)
         first = self._log.add(tasks)

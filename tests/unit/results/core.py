@@ -218,6 +218,10 @@ class Client:
         self._dispatch = Dispatcher(self._core)
         self.gone = None
 
+    @property
+    def _gone(self):
+        return "closed" if self.gone is not None or self._core.closed else None
+
     def _check(self):
         if self.gone is not None:
             raise self.gone

@@ -13,6 +13,7 @@
 //! - `tasks`, `engines`, `clients`, `funcs`: the books; `state` holds them, `check` audits them.
 //! - `slab`, `span`, `index`, `hash`: what the books are made of.
 
+mod attempts;
 mod check;
 mod clients;
 mod embedded;

@@ -18,6 +18,7 @@ use super::spawn::{self, End, Started};
 use super::{Effect, Event, Limits, Now, Reactor};
 use crate::client::{Core, Uplink};
 use crate::clock::wall_clock;
+use crate::memory::Tally;
 use crate::transport::{
     self, Arrival, CloseReason, Door, DoorError, Keeper, Outbox, PushError, Sink, place,
 };
@@ -120,6 +121,8 @@ impl Handle {
 struct Engine {
     outbox: Outbox<ToEngine>,
     pid: u32,
+    /// Where it tells what it has begun.
+    tally: Option<Tally>,
     /// Why its session is over, if it is.
     closed: Option<String>,
     /// How its process ended, if that is known.
@@ -352,13 +355,15 @@ impl Shell {
 
     /// Tells the reactor that an engine is gone, with the best reason there is.
     fn lose(&mut self, engine: EngineId) {
-        let Some(Engine { closed, end, .. }) = self.engines.get_mut(&engine) else { return };
+        let Some(Engine { closed, end, tally, .. }) = self.engines.get_mut(&engine) else { return };
+        // From here on it begins nothing, whatever has become of it.
+        let begun = tally.as_ref().map(Tally::close);
         let (closed, end) = (closed.take(), end.take());
         let End { cause, output } = end.unwrap_or_else(|| End {
             cause: closed.unwrap_or_else(|| "it ended for an unknown reason".to_owned()),
             output: String::new(),
         });
-        self.handle_event(Event::EngineLost { engine, cause, output });
+        self.handle_event(Event::EngineLost { engine, begun, cause, output });
         self.engines.remove(&engine);
     }
 
@@ -390,10 +395,11 @@ impl Shell {
             Role::Engine => {
                 let id = EngineId(self.next_engine);
                 let sink = Sink::new(sender, move |event| Incoming::Engine(id, event));
+                let tally = arrival.tally();
                 let Ok(outbox) = arrival.admit(id.0, Some(limits::SILENCE), sink) else { return };
                 self.next_engine += 1;
                 let before = self.processes.get_mut(&pid).and_then(|engine| engine.replace(id));
-                self.engines.insert(id, Engine { outbox, pid, closed: None, end: None });
+                self.engines.insert(id, Engine { outbox, pid, tally, closed: None, end: None });
                 let info = EngineInfo { id, session, pid, host };
                 self.handle_event(Event::EngineJoined { info });
                 // The same process comes anew: what it was before is gone.
@@ -495,11 +501,12 @@ fn send_to_engine(
     message: Message<ToEngine>,
 ) -> Option<Message<FromEngine>> {
     let task = match message.head {
-        ToEngine::Task { id, .. } => Some(id),
+        ToEngine::Task { id, ticket, .. } => Some((id, ticket)),
         _ => None,
     };
     let Err(PushError::Unsendable(fault)) = outbox.push(message) else { return None };
-    let head = FromEngine::Result { id: task?, status: Status::Refused, started: 0, completed: 0 };
+    let ((id, ticket), status) = (task?, Status::Refused);
+    let head = FromEngine::Result { id, ticket, status, started: 0, completed: 0 };
     Some(Message { head, parts: Parts::from_elem(Bytes::from(fault.to_string()), 1) })
 }
 

@@ -30,8 +30,11 @@ use crate::wire::{
 
 /// Time engines have to end by themselves when the controller stops.
 const STOP_GRACE: Duration = Duration::from_millis(500);
-/// Time between the end of an engine's session and the end of its process, or the reverse.
+/// Time between the end of an engine's session and the end of its process.
 const MERGE: Duration = Duration::from_millis(500);
+/// Time without a message after which the session of a process that ended has run out, though a
+/// child of that process may hold it open.
+const RUN_OUT: Duration = Duration::from_millis(50);
 
 /// Something for the shell to do.
 enum Incoming {
@@ -41,7 +44,8 @@ enum Incoming {
     Arrival(Arrival),
     /// A process that was started here ended.
     Ended(u32, End),
-    /// The session of this engine ended some time ago, and its process has not been seen to.
+    /// The session or the process of this engine ended some time ago, and the other has not been
+    /// seen to.
     Overdue(EngineId),
 }
 
@@ -127,6 +131,8 @@ struct Engine {
     closed: Option<String>,
     /// How its process ended, if that is known.
     end: Option<End>,
+    /// Something came since its process ended or was last looked at.
+    heard: bool,
 }
 
 /// A controller that has not been started yet.
@@ -304,6 +310,9 @@ impl Shell {
                 }
             }
             Incoming::Engine(engine, transport::Event::Messages(messages)) => {
+                if let Some(engine) = self.engines.get_mut(&engine) {
+                    engine.heard = true;
+                }
                 for message in messages {
                     self.handle_event(Event::FromEngine(engine, message));
                 }
@@ -312,7 +321,7 @@ impl Shell {
                 self.session_closed(engine, &reason);
             }
             Incoming::Ended(pid, end) => self.process_ended(pid, end),
-            Incoming::Overdue(engine) => self.lose(engine),
+            Incoming::Overdue(engine) => self.overdue(engine),
         }
     }
 
@@ -321,7 +330,7 @@ impl Shell {
         let Some(engine) = self.engines.get_mut(&id) else { return };
         engine.closed = Some(reason.to_string());
         if engine.end.is_none() && self.processes.contains_key(&engine.pid) {
-            self.later(Incoming::Overdue(id));
+            self.later(MERGE, Incoming::Overdue(id));
         } else {
             self.lose(id);
         }
@@ -341,14 +350,25 @@ impl Shell {
         if engine.closed.is_some() {
             self.lose(id);
         } else {
-            self.later(Incoming::Overdue(id));
+            engine.heard = false;
+            self.later(RUN_OUT, Incoming::Overdue(id));
         }
     }
 
-    fn later(&self, incoming: Incoming) {
+    /// One half of an engine ended and the other has not followed; what still comes is let come.
+    fn overdue(&mut self, id: EngineId) {
+        let Some(engine) = self.engines.get_mut(&id) else { return };
+        if engine.closed.is_none() && std::mem::take(&mut engine.heard) {
+            self.later(RUN_OUT, Incoming::Overdue(id));
+        } else {
+            self.lose(id);
+        }
+    }
+
+    fn later(&self, time: Duration, incoming: Incoming) {
         let sender = self.sender.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(MERGE).await;
+            tokio::time::sleep(time).await;
             let _ = sender.send(incoming).await;
         });
     }
@@ -399,7 +419,8 @@ impl Shell {
                 let Ok(outbox) = arrival.admit(id.0, Some(limits::SILENCE), sink) else { return };
                 self.next_engine += 1;
                 let before = self.processes.get_mut(&pid).and_then(|engine| engine.replace(id));
-                self.engines.insert(id, Engine { outbox, pid, tally, closed: None, end: None });
+                let engine = Engine { outbox, pid, tally, closed: None, end: None, heard: false };
+                self.engines.insert(id, engine);
                 let info = EngineInfo { id, session, pid, host };
                 self.handle_event(Event::EngineJoined { info });
                 // The same process comes anew: what it was before is gone.

@@ -166,8 +166,9 @@ class Client:
         """A client with a controller of its own in this process. The directory is made if it is not
         there and removed at the end, with all in it. Raises OSError."""
     @staticmethod
-    def connect(directory: str, timeout: float = 10.0) -> Client:
-        """A client of the controller that runs in `directory`.
+    def connect(directory: str, timeout: float = 10.0, lease: float | None = None) -> Client:
+        """A client of the controller that runs in `directory`; when it is gone its tasks run on for
+        `lease` seconds, None for as long as they take.
         Raises ConnectionError naming the cause (nobody there, refused, wrong version)."""
     session: str
     directory: str

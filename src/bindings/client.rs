@@ -173,17 +173,26 @@ impl PyClient {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (directory, timeout=10.0))]
-    fn connect(py: Python<'_>, directory: PathBuf, timeout: f64) -> PyResult<Self> {
+    #[pyo3(signature = (directory, timeout=10.0, lease=None))]
+    fn connect(
+        py: Python<'_>,
+        directory: PathBuf,
+        timeout: f64,
+        lease: Option<f64>,
+    ) -> PyResult<Self> {
         let python = python_version(py);
         let place = directory.clone();
         let patience = Duration::try_from_secs_f64(timeout)
             .map_err(|_| PyValueError::new_err("timeout must be a number of seconds"))?;
+        let lease = lease.map(Duration::try_from_secs_f64).transpose();
+        let lease =
+            lease.map_err(|_| PyValueError::new_err("lease must be a number of seconds"))?;
+        let lease = lease.unwrap_or(Duration::MAX);
         // In a thread of its own, so that this one can look for signals. If it is interrupted,
         // what comes of the attempt is dropped, which closes it.
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         std::thread::spawn(move || {
-            let _ = sender.send(Remote::connect(&place, patience, python, bound()));
+            let _ = sender.send(Remote::connect(&place, patience, python, bound(), lease));
         });
         let receiver = Mutex::new(receiver);
         let mut connected = None;

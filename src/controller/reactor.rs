@@ -9,6 +9,7 @@ use crate::wire::{ClientId, EngineInfo, FromClient, Message, SessionId, ToClient
 
 use super::event::{Effect, Event, Now};
 use super::state::{Limits, State, Turn};
+use super::tasks::Task;
 
 /// The controller's mind; see the head of this file.
 pub struct Reactor {
@@ -26,7 +27,10 @@ impl Reactor {
         let mut turn = Turn { state: &mut self.state, now, out };
         turn.expire();
         match event {
-            Event::ClientJoined { client, session } => turn.on_client_joined(client, session),
+            Event::ClientJoined { client, session, lease } => {
+                turn.on_client_joined(client, session, lease);
+            }
+            Event::Tick => {}
             Event::ClientLost { client } => turn.on_client_lost(client),
             Event::EngineJoined { info } => turn.on_engine_joined(info),
             Event::EngineLost { engine, begun, cause, output } => {
@@ -35,6 +39,14 @@ impl Reactor {
             Event::FromClient(client, message) => turn.on_client(client, message),
             Event::FromEngine(engine, message) => turn.on_engine(engine, message),
         }
+        // Last, so that nothing is said to one that has just gone.
+        turn.end_leases();
+    }
+
+    /// When something is to be done even if nothing happens: then it wants a [`Event::Tick`]. By the
+    /// clock of [`Now::mono`].
+    pub fn deadline(&self) -> Option<u64> {
+        self.state.leases.first().map(|(end, _)| *end)
     }
 
     /// Audits the books.
@@ -77,8 +89,8 @@ impl Reactor {
 }
 
 impl Turn<'_> {
-    fn on_client_joined(&mut self, client: ClientId, session: SessionId) {
-        if !self.state.clients.join(client, session) {
+    fn on_client_joined(&mut self, client: ClientId, session: SessionId, lease: u64) {
+        if !self.state.clients.join(client, session, lease) {
             self.state.ignored += 1;
             return;
         }
@@ -86,10 +98,12 @@ impl Turn<'_> {
         self.tell_client(client, Message::bare(ToClient::Engines(engines)));
     }
 
-    /// The tasks of a client that is gone run on; their outcomes are kept for whoever asks.
+    /// The tasks of a client that is gone run on for its lease; their outcomes are kept for whoever
+    /// asks.
     fn on_client_lost(&mut self, client: ClientId) {
         let Some(gone) = self.state.clients.alive(client) else { return };
         gone.alive = false;
+        let lease = gone.lease;
         let mut funcs: Vec<_> = std::mem::take(&mut gone.funcs).into_iter().collect();
         funcs.sort_unstable();
         for func in funcs {
@@ -97,6 +111,29 @@ impl Turn<'_> {
             self.drop_func(func);
         }
         self.state.clients.drop_unneeded(client);
+        if lease < u64::MAX {
+            self.state.leases.insert((self.now.mono.saturating_add(lease), client));
+        }
+    }
+
+    /// Cancels what clients left behind whose lease has ended, unless somebody else waits for it.
+    fn end_leases(&mut self) {
+        while let Some((end, client)) = self.state.leases.first().copied() {
+            if end > self.now.mono {
+                return;
+            }
+            self.state.leases.pop_first();
+            let State { tasks, clients, .. } = &*self.state;
+            let waited_for = |task: &Task| {
+                let watchers = task.rare.iter().flat_map(|rare| &rare.watchers);
+                watchers.into_iter().any(|watcher| clients.is_alive(watcher.client))
+            };
+            let left = tasks.iter().filter(|(_, task)| task.id.client == client);
+            let mut left: Vec<_> =
+                left.filter(|(_, task)| !waited_for(task)).map(|(_, task)| task.id.seq).collect();
+            left.sort_unstable();
+            self.on_cancel(client, &left, None);
+        }
     }
 
     fn on_engine_joined(&mut self, info: EngineInfo) {

@@ -207,7 +207,11 @@ impl Shell {
         let uplink = Box::new(Direct(self.inbox.clone()));
         let core = Arc::new(Core::new(self.session, uplink, bound));
         self.local = Some(core.clone());
-        self.handle_event(Event::ClientJoined { client: EMBEDDED, session: self.session });
+        self.handle_event(Event::ClientJoined {
+            client: EMBEDDED,
+            session: self.session,
+            lease: u64::MAX,
+        });
         core
     }
 
@@ -216,10 +220,12 @@ impl Shell {
         let mut batch = Vec::with_capacity(64);
         let inbox = self.inbox.clone();
         while !self.stopping {
+            let deadline = self.reactor.deadline().map(|at| self.epoch + Duration::from_nanos(at));
             tokio::select! {
                 biased;
                 () = inbox.filled.notified() => {}
                 _ = self.incoming.recv_many(&mut batch, 64) => {}
+                () = until(deadline) => self.handle_event(Event::Tick),
             }
             for incoming in batch.drain(..) {
                 self.take(incoming);
@@ -399,7 +405,7 @@ impl Shell {
             return;
         }
         let sender = self.sender.clone();
-        let Hello { role, session, pid, host, .. } = arrival.hello.clone();
+        let Hello { role, session, pid, host, lease, .. } = arrival.hello.clone();
         // A peer for which the system has no sockets left is turned away without a word; it
         // will ask again.
         match role {
@@ -410,7 +416,7 @@ impl Shell {
                 let Ok(outbox) = arrival.admit(client.0, None, sink) else { return };
                 self.next_client += 1;
                 self.clients.insert(client, outbox);
-                self.handle_event(Event::ClientJoined { client, session });
+                self.handle_event(Event::ClientJoined { client, session, lease });
             }
             Role::Engine => {
                 let id = EngineId(self.next_engine);
@@ -529,6 +535,14 @@ fn send_to_engine(
     let ((id, ticket), status) = (task?, Status::Refused);
     let head = FromEngine::Result { id, ticket, status, started: 0, completed: 0 };
     Some(Message { head, parts: Parts::from_elem(Bytes::from(fault.to_string()), 1) })
+}
+
+/// Waits for a moment; for ever if there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn in_words(error: DoorError) -> io::Error {

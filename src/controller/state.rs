@@ -1,5 +1,7 @@
 //! Everything the controller knows, and the hand that one event changes it with.
 
+use std::collections::BTreeSet;
+
 use crate::wire::{ClientId, EngineId, Message, ToClient, ToEngine};
 
 use super::clients::Clients;
@@ -57,6 +59,8 @@ pub(crate) struct State {
     pub(crate) clients: Clients,
     pub(crate) lanes: Lanes,
     pub(crate) outcomes: Outcomes,
+    /// When the leases of clients end that are gone, by the monotonic clock.
+    pub(crate) leases: BTreeSet<(u64, ClientId)>,
     /// Engines that have room, by how many tasks they hold.
     pub(crate) ready: Ranks,
     /// Tasks submitted so far.
@@ -78,6 +82,7 @@ impl State {
             clients: Clients::default(),
             lanes: Lanes::default(),
             outcomes: Outcomes::default(),
+            leases: BTreeSet::new(),
             ready: Ranks::most(),
             submitted: 0,
             duplicates: 0,

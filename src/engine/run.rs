@@ -111,6 +111,7 @@ impl Home {
             pid: std::process::id(),
             host: place::host(),
             python: self.python.clone(),
+            lease: 0,
             tally: tally.as_ref().and_then(Tally::sign),
         };
         let (sender, events) = mpsc::channel(64);

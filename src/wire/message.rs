@@ -393,6 +393,9 @@ pub struct Hello {
     pub host: String,
     /// `major.minor` of its Python, empty if it has none.
     pub python: String,
+    /// Nanoseconds a client's unfinished tasks run on when it is gone; `u64::MAX` for as long as they
+    /// take.
+    pub lease: u64,
     /// An engine's tally of the tasks it begins, by their tickets.
     pub tally: Option<Sign>,
 }

@@ -34,7 +34,11 @@ impl Life {
             let info = EngineInfo { id, session, pid: 1000 + engine, host: "host".to_owned() };
             life.handle(Event::EngineJoined { info });
         }
-        life.handle(Event::ClientJoined { client: CLIENT, session: SessionId([2; 16]) });
+        life.handle(Event::ClientJoined {
+            client: CLIENT,
+            session: SessionId([2; 16]),
+            lease: u64::MAX,
+        });
         let parts = Parts::from_iter([Bytes::from(vec![7; 300])]);
         let func = Message { head: FromClient::Func(FUNC), parts };
         life.handle(Event::FromClient(CLIENT, func));

@@ -101,7 +101,11 @@ impl Author {
             };
             self.happen(Event::EngineJoined { info });
         }
-        self.happen(Event::ClientJoined { client: CLIENT, session: SessionId([2; 16]) });
+        self.happen(Event::ClientJoined {
+            client: CLIENT,
+            session: SessionId([2; 16]),
+            lease: u64::MAX,
+        });
         let parts = Parts::from_iter([Bytes::from(vec![7; 300])]);
         self.say(Message { head: FromClient::Func(FUNC), parts });
         while self.reactor.pending() < self.scale.pending {

@@ -74,7 +74,13 @@ impl World {
     }
 
     pub(super) fn join_client(&mut self, client: u32) -> Vec<Effect> {
-        self.on(Event::ClientJoined { client: ClientId(client), session: session(client) })
+        self.join_client_with(client, u64::MAX)
+    }
+
+    /// A client whose tasks run on for so long when it is gone.
+    pub(super) fn join_client_with(&mut self, client: u32, lease: u64) -> Vec<Effect> {
+        let session = session(client);
+        self.on(Event::ClientJoined { client: ClientId(client), session, lease })
     }
 
     pub(super) fn lose_client(&mut self, client: u32) -> Vec<Effect> {

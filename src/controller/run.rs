@@ -310,7 +310,10 @@ impl Shell {
                     self.handle_event(Event::FromClient(client, message));
                 }
             }
-            Incoming::Client(client, transport::Event::Closed(_)) => {
+            Incoming::Client(client, transport::Event::Closed(reason)) => {
+                if matches!(reason, CloseReason::Protocol(_)) {
+                    self.door.note(&format!("client session {} was ended: {reason}", client.0));
+                }
                 if self.clients.remove(&client).is_some() {
                     self.handle_event(Event::ClientLost { client });
                 }
@@ -333,6 +336,9 @@ impl Shell {
 
     /// The session of an engine is over. If its process was started here, its end says why.
     fn session_closed(&mut self, id: EngineId, reason: &CloseReason) {
+        if matches!(reason, CloseReason::Protocol(_)) {
+            self.door.note(&format!("session of engine {id} was ended: {reason}"));
+        }
         let Some(engine) = self.engines.get_mut(&id) else { return };
         engine.closed = Some(reason.to_string());
         if engine.end.is_none() && self.processes.contains_key(&engine.pid) {

@@ -5,6 +5,7 @@
 //! Who talks to it: the I/O thread with what the controller says, the main thread for work.
 
 mod ending;
+mod output;
 mod run;
 mod slot;
 #[cfg(test)]

@@ -14,11 +14,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::ending::{Ending, Limit, Step};
-
+use super::output::Output;
 use crate::clock::wall_clock;
 use crate::memory::Tally;
 use crate::transport::{Drive, Led, Stay};
-use crate::wire::limits::{INLINE_MAX, OUTPUT_MAX};
 use crate::wire::{FromEngine, FuncId, Kind, Message, Parts, Stamp, Status, TaskId, ToEngine};
 
 /// Something for the main thread to do.
@@ -65,14 +64,7 @@ struct Running {
     announced: bool,
     progress: u32,
     progress_sent: u32,
-    streams: [Stream; 2],
-}
-
-#[derive(Default)]
-struct Stream {
-    text: String,
-    kept: usize,
-    dropped: usize,
+    streams: [Output; 2],
 }
 
 #[derive(Default)]
@@ -336,15 +328,7 @@ impl Slot {
     pub fn write(&self, stream: u8, text: &str, send: impl FnMut(Message<FromEngine>)) -> bool {
         let mut inner = self.inner.lock();
         let Some(running) = &mut inner.running else { return false };
-        let kept = &mut running.streams[usize::from(stream == 2)];
-        let mut room = OUTPUT_MAX.saturating_sub(kept.kept).min(text.len());
-        while !text.is_char_boundary(room) {
-            room -= 1;
-        }
-        kept.text.push_str(&text[..room]);
-        kept.kept += room;
-        kept.dropped += text.len() - room;
-        if kept.text.len() >= 64 * 1024 {
+        if running.streams[usize::from(stream == 2)].write(text) {
             running.flush(send);
         }
         true
@@ -438,14 +422,6 @@ impl Inner {
     }
 }
 
-/// Longest piece of output in one message, in bytes.
-const OUTPUT_PIECE: usize = INLINE_MAX / 2;
-
-/// Whether a character of UTF-8 begins with this byte.
-fn is_boundary(byte: u8) -> bool {
-    byte & 0xc0 != 0x80
-}
-
 impl Running {
     fn new(task: &Queued, started: Stamp) -> Self {
         Self {
@@ -462,17 +438,9 @@ impl Running {
     }
 
     fn flush(&mut self, mut send: impl FnMut(Message<FromEngine>)) {
-        for (stream, written) in (1..).zip(&mut self.streams) {
-            let mut text = Bytes::from(std::mem::take(&mut written.text));
-            while !text.is_empty() {
-                // In pieces that travel with the packets, or the result would overtake them.
-                let mut end = text.len().min(OUTPUT_PIECE);
-                while end < text.len() && !is_boundary(text[end]) {
-                    end -= 1;
-                }
-                let head = FromEngine::Output { id: self.id, stream };
-                send(Message { head, parts: Parts::from_elem(text.split_to(end), 1) });
-            }
+        let id = self.id;
+        for (stream, output) in (1..).zip(&mut self.streams) {
+            output.flush(|text| send(written(id, stream, text)));
         }
     }
 
@@ -489,21 +457,16 @@ impl Running {
         parts: Parts,
         mut send: impl FnMut(Message<FromEngine>),
     ) {
-        self.close_streams();
-        self.flush(&mut send);
+        for (stream, output) in (1..).zip(&mut self.streams) {
+            output.finish(|text| send(written(self.id, stream, text)));
+        }
         let (id, ticket, started) = (self.id, self.ticket, self.started);
         let status = self.ending.status(status);
         let head = FromEngine::Result { id, ticket, status, started, completed };
         send(Message { head, parts });
     }
+}
 
-    fn close_streams(&mut self) {
-        for written in &mut self.streams {
-            if written.dropped > 0 {
-                let dropped = written.dropped;
-                let note = format!("\n[oarlock: {dropped} more bytes of output were dropped]\n");
-                written.text.push_str(&note);
-            }
-        }
-    }
+fn written(id: TaskId, stream: u8, text: Bytes) -> Message<FromEngine> {
+    Message { head: FromEngine::Output { id, stream }, parts: Parts::from_elem(text, 1) }
 }

@@ -1,7 +1,8 @@
 //! The door: where peers of the cluster knock and are asked who they are.
 //!
 //! A stranger gets at most [`HELLO_MAX`](crate::wire::limits::HELLO_MAX) bytes read, one of
-//! [`HELLO_CONCURRENT`] places for at most [`HELLO_DEADLINE`], and nothing parsed beyond that.
+//! [`HELLO_CONCURRENT`] places for at most [`HELLO_DEADLINE`] and only until somebody else needs it,
+//! and nothing parsed beyond that. Whoever is turned away is counted (`refusals`).
 
 use std::fmt;
 use std::fs::{self, File};
@@ -14,18 +15,21 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::AbortHandle;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::arrival::{Arrival, refuse};
 use super::directory::{self, DOOR, SocketFile};
 use super::handshake::{Unheard, hear};
+use super::refusals::{Fault, Refusals};
+use super::waiting::Waiting;
 use crate::wire::limits::{HELLO_CONCURRENT, HELLO_DEADLINE};
 use crate::wire::{Hello, SessionId, Sign};
 
-/// Pause after an accept that failed, for instance because the process has no descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// First and longest pause after an accept that failed, for instance because the process has no
+/// descriptors left; each is twice the one before.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 /// Who listens.
 #[derive(Clone)]
@@ -72,6 +76,7 @@ pub enum DoorError {
 pub struct Door {
     path: PathBuf,
     accepting: AbortHandle,
+    refusals: Arc<Refusals>,
     // Dropped in this order: whoever gets the lock next finds no file.
     _file: SocketFile,
     _lock: File,
@@ -80,7 +85,7 @@ pub struct Door {
 impl Door {
     /// Opens the door of the cluster in `directory`, which must exist, be ours and closed to
     /// others. Peers that know the token go to `sender`, after `map` made them the caller's; as
-    /// long as the channel is full, nobody else is let in. Must be called within a tokio runtime.
+    /// long as the channel is full, they wait. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// If the directory is not fit, somebody else listens there, or the system refuses.
@@ -99,15 +104,28 @@ impl Door {
             return Err(in_use());
         }
         let (listener, file) = listen(&path).map_err(io)?;
+        let refusals = Arc::new(Refusals::new(directory));
         let porter = Porter {
             directory: directory.into(),
             keeper: Arc::new(keeper),
             sender,
             map,
-            places: Arc::new(Semaphore::new(HELLO_CONCURRENT)),
+            waiting: Arc::default(),
+            refusals: Arc::clone(&refusals),
         };
         let accepting = tokio::spawn(Arc::new(porter).accept(listener)).abort_handle();
-        Ok(Self { path, accepting, _file: file, _lock: lock })
+        Ok(Self { path, accepting, refusals, _file: file, _lock: lock })
+    }
+
+    /// Writes a line about a peer that was let in and misbehaved to where those are told that
+    /// were not.
+    pub fn note(&self, text: &str) {
+        self.refusals.note(text);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// The door's socket.
@@ -145,7 +163,8 @@ struct Porter<T, F> {
     keeper: Arc<Keeper>,
     sender: mpsc::Sender<T>,
     map: F,
-    places: Arc<Semaphore>,
+    waiting: Arc<Waiting>,
+    refusals: Arc<Refusals>,
 }
 
 impl<T, F> Porter<T, F>
@@ -154,41 +173,67 @@ where
     F: Fn(Arrival) -> T + Send + Sync + 'static,
 {
     async fn accept(self: Arc<Self>, listener: UnixListener) {
+        let mut pause = ACCEPT_PAUSE.0;
         loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
-            let Ok((stream, _)) = listener.accept().await else {
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let porter = Arc::clone(&self);
-            tokio::spawn(async move {
-                // Out of time or at fault: the connection is dropped, which is answer enough.
-                if let Ok(Some(arrival)) = timeout(HELLO_DEADLINE, porter.ask(stream)).await {
-                    // The caller has gone if this fails, and with it the peer.
-                    let _ = porter.sender.send((porter.map)(arrival)).await;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    self.refusals.crowded(&error);
+                    // Strangers give way first; those who were let in keep what they have.
+                    if self.waiting.evict() {
+                        yield_now().await;
+                    } else {
+                        sleep(pause).await;
+                        pause = ACCEPT_PAUSE.1.min(pause * 2);
+                    }
+                    continue;
                 }
+            };
+            pause = ACCEPT_PAUSE.0;
+            self.refusals.roomy();
+            let (porter, place) = (Arc::clone(&self), self.waiting.enter(HELLO_CONCURRENT));
+            tokio::spawn(async move {
+                let peer = stream.peer_cred().ok();
+                let asked = tokio::select! {
+                    asked = timeout(HELLO_DEADLINE, porter.ask(stream)) => asked,
+                    () = place.lost() => Ok(Err(Fault::Silent)),
+                };
                 drop(place);
+                match asked.unwrap_or(Err(Fault::Silent)) {
+                    // The caller has gone if this fails, and with it the peer.
+                    Ok(arrival) => {
+                        let _ = porter.sender.send((porter.map)(arrival)).await;
+                    }
+                    // The connection is dropped, which is answer enough.
+                    Err(fault) => porter.refusals.count(fault, peer),
+                }
             });
         }
     }
 
     /// Asks who is there. Faults of a peer that speaks the protocol are told to it.
-    async fn ask(&self, mut stream: UnixStream) -> Option<Arrival> {
+    async fn ask(&self, mut stream: UnixStream) -> Result<Arrival, Fault> {
         if !matches!(directory::check_peer(&stream), Ok(Ok(()))) {
-            return None;
+            return Err(Fault::User);
         }
         let (mut hello, sign): (Hello, Option<Sign>) = match hear(&mut stream).await {
             Ok(hello) => hello,
-            Err(Unheard::Io(_) | Unheard::Stranger) => return None,
-            Err(fault) => {
-                let text = format!("the controller does not understand this process: {fault}");
+            Err(unheard) => {
+                let fault = match unheard {
+                    Unheard::Io(_) => return Err(Fault::Left),
+                    Unheard::Stranger => return Err(Fault::Noise),
+                    Unheard::Unreadable(_) => Fault::Noise,
+                    Unheard::TooLong(_) => Fault::TooLong,
+                    Unheard::Version(_) => Fault::Version,
+                };
+                let text = format!("the controller does not understand this process: {unheard}");
                 refuse(&mut stream, &text).await;
-                return None;
+                return Err(fault);
             }
         };
         if !bool::from(hello.token.ct_eq(&self.keeper.token)) {
             refuse(&mut stream, "the token is not that of the cluster here").await;
-            return None;
+            return Err(Fault::Token);
         }
         // The kernel knows better who it is, unless it lives in another namespace.
         if let Some(pid) =
@@ -197,6 +242,6 @@ where
             hello.pid = pid.cast_unsigned();
         }
         let (directory, keeper) = (Arc::clone(&self.directory), Arc::clone(&self.keeper));
-        Some(Arrival::new(hello, sign, stream, directory, keeper))
+        Ok(Arrival::new(hello, sign, stream, directory, keeper))
     }
 }

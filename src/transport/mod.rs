@@ -11,7 +11,7 @@
 //! a `zeromq` parser, and sessions share nothing, so none can harm another. From the outside in:
 //!
 //! - [`Door`], [`Arrival`], [`connect`]: how sessions begin (`directory`, `handshake`, `door`,
-//!   `arrival`, `dial`);
+//!   `waiting`, `arrival`, `dial`), and who was turned away (`refusals`);
 //! - [`Outbox`], [`Event`], [`Sink`]: what the caller holds of one;
 //! - `session`, `reader`, `writer`, `ticks`: its tasks; `flow` and `inbox`: its books, without any I/O;
 //! - [`place`]: the cluster's directory and its connection file;
@@ -31,8 +31,10 @@ mod link;
 mod outbox;
 pub mod place;
 mod reader;
+mod refusals;
 mod session;
 mod ticks;
+mod waiting;
 mod writer;
 mod zmq;
 

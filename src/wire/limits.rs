@@ -9,7 +9,7 @@ pub const PROTOCOL: u16 = 3;
 pub const HELLO_MAX: usize = 4096;
 /// Time a peer has from its connection to the end of the handshake.
 pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
-/// Peers that may be in the handshake at once; further ones wait in the kernel's backlog.
+/// Peers that may be in the handshake at once; for a further one, the oldest gives way.
 pub const HELLO_CONCURRENT: usize = 64;
 /// Longest path of a socket; the kernel's own limit is 108 bytes, with the final zero.
 pub const SOCKET_PATH_MAX: usize = 100;
@@ -55,7 +55,8 @@ pub const GOODBYE: Duration = Duration::from_millis(500);
 /// Time a send may stay pending; longer means the credit is broken, so the session is closed.
 pub const SEND_STALL: Duration = Duration::from_millis(100);
 
-/// Captured output of one task and stream, in bytes; what comes after is counted, not kept.
+/// Captured output of one task and stream, in bytes: of more, the beginning and the end are kept,
+/// and what was between is counted.
 pub const OUTPUT_MAX: usize = 1024 * 1024;
 
 /// Bytes of outcomes that an engine queues before it waits to have them taken.

@@ -1,15 +1,23 @@
 """Fixtures for tests on a cluster: tasks that a test holds, scripts."""
 
+import asyncio
 import os
 import select
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
+import oarlock
+
+from .balance import POOL, Balance, name_of
+
 # Seconds for what takes milliseconds; only a fault uses them up.
 PATIENCE = 20.0
+#: Segments at rest that the process may keep; its pool holds no more.
+POOLED = 128
 
 
 class Gate:
@@ -67,6 +75,60 @@ class Gate:
             os.close(file)
 
 
+def use(client):
+    """Make a client do what makes it open all that it keeps for its life."""
+    assert client[:].apply_sync(abs, -1) == [1] * len(client)
+    view = client.load_balanced_view()
+    called = threading.Event()
+    view.map_async(abs, range(100)).add_done_callback(lambda _: called.set())
+    assert called.wait(PATIENCE)
+
+
+@pytest.fixture(scope="session")
+def _warm(runtime_directory):
+    """What is made once for each process is no leak: imports, the pool for coroutines, a lock."""
+
+    async def work():
+        async with oarlock.Cluster(n=1, cluster_id="warm") as client:
+            use(client)
+            # A cluster that is there at once would not need it.
+            assert await client._core.wait_engines_async(1, PATIENCE)
+
+    asyncio.run(work())
+
+
+@pytest.fixture(scope="session")
+def _warm_shared(shared_client):
+    use(shared_client)
+
+
+@pytest.fixture(autouse=True)
+def _balanced(request, runtime_directory, _warm):
+    """Every test here leaves what it found: see `balance.py`. It costs a few milliseconds."""
+    if "shared_client" in request.fixturenames:
+        request.getfixturevalue("_warm_shared")
+    balance = Balance(runtime_directory)
+    yield
+    if request.node.get_closest_marker("keeps"):
+        return
+    left = balance.settle(without_pools)
+    assert not left, f"the test left behind {left}"
+
+
+def without_pools(more):
+    """Leave out what belongs to the process and is bounded.
+
+    Shared memory at rest stays while a cluster of the process lives, and threads that serve
+    coroutines stay for ten seconds, in which the next one may need them.
+    """
+    for kept in (more.descriptors, more.mappings):
+        for name in [name for name in kept if name.startswith(POOL)]:
+            assert kept.pop(name) <= POOLED, "segments are used again"
+    for number in [number for number in more.threads if name_of(number) == "oarlock-aside"]:
+        del more.threads[number]
+    return more
+
+
 @pytest.fixture
 def gate(tmp_path):
     """A `Gate`; whoever is still held at the end of the test goes on."""
@@ -99,8 +161,6 @@ def script(tmp_path, leaks):
 @pytest.fixture
 def other(rc):
     """A second client of the shared cluster, connected from outside as another process would."""
-    import oarlock
-
     with oarlock.Client(directory=rc.cluster.directory) as client:
         yield client
         assert client.wait(timeout=20)

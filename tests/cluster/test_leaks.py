@@ -14,46 +14,9 @@ import pytest
 
 import oarlock
 
+from .balance import POOL, Balance, descriptors, lasting
+
 DEADLINE = 20
-
-
-def descriptors():
-    """What this process has open, as ``number -> what``."""
-    found = {}
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            found[int(entry.name)] = os.readlink(entry)
-        except OSError:
-            continue  # the one that listing took
-    return found
-
-
-def threads():
-    """Names of the threads of this process, as the kernel knows them, by id."""
-    found = {}
-    for entry in Path("/proc/self/task").iterdir():
-        try:
-            found[int(entry.name)] = (entry / "comm").read_text().strip()
-        except OSError:
-            continue
-    return found
-
-
-def shared_memory():
-    """Segments that oarlock or Python made; other programs of the machine make theirs."""
-    kinds = ("oarlock", "psm_", "sem.", "pym-", "wnsm_")
-    return {name for name in os.listdir("/dev/shm") if name.startswith(kinds)}
-
-
-def children():
-    """Processes whose parent this is, the dead that nobody reaped included."""
-    found = set()
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            found |= {int(pid) for pid in (task / "children").read_text().split()}
-        except OSError:
-            continue
-    return found
 
 
 def work(rc):
@@ -78,50 +41,31 @@ def _nap():
 
 
 @pytest.fixture
-def balance(leaks):
-    """Call it to learn what this process has more than before."""
+def balance(runtime_directory, leaks):
+    """Tells what this process has more than before, see `balance.py`."""
     gc.collect()
-    fds, tasks, shm, kids = descriptors(), threads(), shared_memory(), children()
-
-    def more():
-        gc.collect()
-        return {
-            "descriptors": {n: what for n, what in descriptors().items() if n not in fds},
-            "threads": {n: name for n, name in threads().items() if n not in tasks},
-            "shared memory": shared_memory() - shm,
-            "children": children() - kids,
-        }
-
-    return more
+    return Balance(runtime_directory)
 
 
 #: Segments that three clients, one after the other, need at a time.
 POOLED = 6
 
-NOTHING = {"descriptors": {}, "threads": {}, "shared memory": set(), "children": set()}
 
-
-def until_nothing(balance):
-    """Threads that end are gone from the kernel's list a moment after they were joined."""
-    deadline = threading.Event()
-    for _ in range(200):
-        if balance() == NOTHING:
-            return
-        deadline.wait(0.01)
-    assert balance() == NOTHING
+def until_nothing(balance, excused=lambda more: more):
+    left = balance.settle(excused)
+    assert not left, f"left behind: {left}"
 
 
 def without_pool(more):
     """Shared memory at rest belongs to the process, and stays while a cluster of it lives."""
-    pooled = [n for n, what in more["descriptors"].items() if what.startswith("/memfd:oarlock")]
-    assert len(pooled) <= POOLED, "segments are used again"
-    kept = {n: what for n, what in more["descriptors"].items() if n not in pooled}
-    return {**more, "descriptors": kept}
+    for kept in (more.descriptors, more.mappings):
+        for name in [name for name in kept if name.startswith(POOL)]:
+            assert kept.pop(name) <= POOLED, "segments are used again"
+    return more
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _warm(runtime_directory):
-    """What is made once for each process is no leak: pools of threads, imports, logs."""
+def _warm_all(runtime_directory):
     with oarlock.Cluster(n=1) as rc:
         work(rc)
 
@@ -130,7 +74,7 @@ def test_a_cluster_leaves_nothing(balance, leaks):
     for _ in range(3):
         with oarlock.Cluster(n=2) as rc:
             work(rc)
-            assert balance() != NOTHING
+            assert balance.more()
         leaks.check(1)
         del rc
         until_nothing(balance)
@@ -161,7 +105,7 @@ def test_a_client_of_a_cluster_elsewhere_leaves_nothing(rc, balance):
             work(client)
             client.abort(block=True)
         del client
-    until_nothing(lambda: without_pool(balance()))
+    until_nothing(balance, without_pool)
 
 
 def test_a_client_that_cannot_connect_leaves_nothing(tmp_path, balance):
@@ -185,7 +129,7 @@ def test_a_cluster_whose_engines_cannot_start_leaves_nothing(balance, leaks):
 def test_engines_that_die_are_reaped_and_leave_nothing_open(balance):
     with oarlock.Cluster(n=1) as rc:
         gc.collect()
-        one = len(descriptors()), len(threads())
+        one = descriptors().total(), len(lasting())
         for _ in range(3):
             version = rc._core.engines_version()
             rc[:].apply_async(os._exit, 1).wait(DEADLINE)
@@ -194,9 +138,9 @@ def test_engines_that_die_are_reaped_and_leave_nothing_open(balance):
             rc.cluster.start_engines_sync(1)
             rc.wait_for_engines(1, timeout=DEADLINE)
         assert rc[:].apply_sync(abs, -1) == [1]
-        assert len(balance()["children"]) <= 1
-        assert len(descriptors()) <= one[0]
-        assert len(threads()) <= one[1]
+        assert len(balance.more().children) <= 1
+        assert descriptors().total() <= one[0]
+        assert len(lasting()) <= one[1]
     del rc
     until_nothing(balance)
 
@@ -252,7 +196,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.parametrize("task", ["None", "nap", "stubborn", "hold_the_lock", "flood"])
 def test_a_client_that_is_killed_takes_engines_and_directory_along(leaks, task):
-    before = shared_memory()
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(KILLED).replace("{task}", task)],
         capture_output=True,
@@ -263,7 +206,6 @@ def test_a_client_that_is_killed_takes_engines_and_directory_along(leaks, task):
     assert done.returncode == -signal.SIGKILL, done.stderr
     leaks.check(5)
     assert not os.path.exists(done.stdout.strip())
-    assert shared_memory() <= before
 
 
 def test_what_was_left_by_one_that_had_no_time_is_removed_by_the_next(leaks):

@@ -79,6 +79,7 @@ def test_a_wait_that_runs_out_says_how_far_it_came(lview, gate, monkeypatch):
     assert result.wait(20)
 
 
+@pytest.mark.keeps("the context of pyzmq")
 def test_a_notebook_shows_a_widget():
     nbformat = pytest.importorskip("nbformat")
     pytest.importorskip("ipywidgets")

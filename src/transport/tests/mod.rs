@@ -8,3 +8,4 @@ mod loans;
 mod memory;
 mod peers;
 mod rules;
+mod strangers;

@@ -160,7 +160,10 @@ async fn a_peer_that_stopped_beating_because_it_heard_nothing_goes_on_when_it_is
     far.ctl.0.send(asked).await.unwrap();
     tokio::time::sleep(HEARTBEAT * 2).await;
     assert!(far.ctl.1.try_recv().is_ok(), "heard again, it beats again");
-    assert!(!beating.outbox.is_closed() && !counting.outbox.is_closed());
+    // The other was never answered, and may have given up by now: its ticks have moments of their
+    // own.
+    assert!(!beating.outbox.is_closed());
+    drop(counting);
 }
 
 #[tokio::test(start_paused = true)]

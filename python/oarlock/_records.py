@@ -10,6 +10,7 @@ from typing import Any
 
 from oarlock import error
 
+from . import _outcomes
 from ._future import STATE, LazyFuture, seconds
 from ._outcomes import PENDING, UNREAD, Cells, Failed, Given, Outcomes, Partial, failures
 from .metadata import KEYS, STATUS, Metadata
@@ -25,17 +26,24 @@ class Recorded(LazyFuture):
 
     _decode: Callable[[Sequence[Any]], Any] | None = None
     _on_value: Callable[[Any], Any] | None = None
+    _cells: Cells | None = None
     _value: Any = None
     _failure: Any = _UNSET
 
     # --- outcomes
 
     def _read(self) -> Cells:
-        cells: Cells | None = self.__dict__.get("_cells")
-        if cells is None:
-            made = Outcomes(self._client._core, self._tasks, self._decode, self._on_value)
-            cells = self.__dict__.setdefault("_cells", made)  # the same one for all threads
-        return cells
+        if self._cells is not None:
+            return self._cells
+        return self._keep(Outcomes(self._client._core, self._tasks, self._decode, self._on_value))
+
+    def _keep(self, made: Cells) -> Cells:
+        """Make these the cells unless there are some; gives the same ones to all threads."""
+        # Not by `__dict__`, which is made only when somebody looks at it.
+        with _outcomes.store:
+            if self._cells is None:
+                self._cells = made
+            return self._cells
 
     def _has_plain(self) -> bool:
         """Whether this is a single result whose small plain value is there; then `_value` has it.
@@ -43,17 +51,16 @@ class Recorded(LazyFuture):
         The short way to the value of most calls. It is taken only before anybody has read cells,
         and whoever reads them later finds the same one.
         """
-        given = self.__dict__
-        if "_cells" in given or not self._single_result or self._decode or self._on_value:
+        if not self._single_result or self._cells is not None or self._decode or self._on_value:
             return False
         value = self._tasks.values((0,), UNREAD)[0]
         if value is UNREAD:
             return False
         cells = Given(value)
-        if given.setdefault("_cells", cells) is not cells:
+        if self._keep(cells) is not cells:
             return False  # another thread reads it, and frees its bytes
-        given["_value"] = value
-        given["_failure"] = None
+        self._value = value
+        self._failure = None
         self._tasks.release()
         return True
 

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use super::bell::Countdown;
 use crate::wire::limits::OUTPUT_MAX;
@@ -95,7 +96,7 @@ pub struct Written {
 /// What changes while the tasks run.
 pub struct Changing {
     /// One record for each task.
-    pub records: Vec<Record>,
+    pub records: SmallVec<[Record; 1]>,
     /// Tasks with an outcome.
     pub done: u32,
     /// Text of those tasks that wrote any.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::batch::{Batch, Record, State};
 use super::bell::{Bell, Countdown, Ring};
@@ -45,11 +46,14 @@ struct Segment {
     offset: usize,
 }
 
+/// Most sets are of one batch.
+type Segments = SmallVec<[Segment; 1]>;
+
 /// Tasks of one submission, or of several.
 #[derive(Clone)]
 pub struct Tasks {
     session: SessionId,
-    segments: Vec<Segment>,
+    segments: Segments,
     len: usize,
 }
 
@@ -89,22 +93,26 @@ impl Tasks {
     pub(crate) fn of(session: SessionId, batch: Arc<Batch>) -> Self {
         let len = batch.len;
         let segments = if len == 0 {
-            vec![]
+            Segments::new()
         } else {
-            vec![Segment { batch: Hold::new(batch), tasks: 0..len as u32, offset: 0 }]
+            let tasks = 0..len as u32;
+            Segments::from([Segment { batch: Hold::new(batch), tasks, offset: 0 }])
         };
         Self { session, segments, len }
     }
 
     pub(crate) fn one(session: SessionId, batch: Arc<Batch>, index: u32) -> Self {
-        let segments =
-            vec![Segment { batch: Hold::new(batch), tasks: index..index + 1, offset: 0 }];
+        let segments = Segments::from([Segment {
+            batch: Hold::new(batch),
+            tasks: index..index + 1,
+            offset: 0,
+        }]);
         Self { session, segments, len: 1 }
     }
 
     /// No tasks at all.
     pub fn none() -> Self {
-        Self { session: SessionId([0; 16]), segments: Vec::new(), len: 0 }
+        Self { session: SessionId([0; 16]), segments: Segments::new(), len: 0 }
     }
 
     /// How many there are.
@@ -143,7 +151,7 @@ impl Tasks {
     /// Only these of them, in this order. Indexes must be below `len`.
     #[must_use]
     pub fn pick(&self, indexes: impl IntoIterator<Item = usize>) -> Self {
-        let mut picked = Self { session: self.session, segments: Vec::new(), len: 0 };
+        let mut picked = Self { session: self.session, segments: Segments::new(), len: 0 };
         for index in indexes {
             let (batch, task) = self.locate(index);
             picked.push(batch, task..task + 1);

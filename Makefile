@@ -15,7 +15,7 @@ ARGS ?=
 
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find src -name '*.rs' 2>/dev/null)
 
-.PHONY: help setup build develop demo test test-rust test-python lint fmt types bench bench-quick clean
+.PHONY: help setup build develop compiled demo test test-rust test-python lint fmt types bench bench-quick bench-core clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,11 @@ $(STAMPS)/develop: $(STAMPS)/setup $(RUST_SOURCES)
 		maturin develop --release --quiet
 	@touch $@
 
+# As pip does with a wheel. Where Python is told to write no byte code, each start of an engine would
+# compile the sources anew, and the benchmark would measure that.
+compiled: develop
+	@$(BIN)/python -m compileall -q python/oarlock benchmarks
+
 build: $(STAMPS)/setup  ## build the wheel into dist/
 	source $(BIN)/activate && maturin build --release --out dist
 
@@ -72,11 +77,15 @@ fmt: $(STAMPS)/setup  ## put the sources into format
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --quiet --fix .
 
-bench: develop  ## compare with other tools that are installed
+bench: compiled  ## compare with other tools that are installed
 	$(BIN)/python -m benchmarks
 
-bench-quick: develop  ## the same in a minute
+bench-quick: compiled  ## the same in a minute
 	$(BIN)/python -m benchmarks --quick
+
+bench-core:  ## time the Rust core alone; needs no Python
+	cargo bench --no-default-features --bench core
+	cargo bench --no-default-features --bench counts -- --rates
 
 clean:  ## remove everything that was built
 	rm -rf $(VENV) target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from benchmarks import procfs, report, runner
+from benchmarks import core, procfs, report, runner
 from benchmarks.cases import CASES
 from benchmarks.systems import NAMES, load
 
@@ -28,6 +28,8 @@ def main() -> int:
         _say(f"{name} is left out: {reason}")
     status = 0
     try:
+        if words.core:
+            _core(words, found)
         for turn in range(1, words.repeat + 1):
             _round(turn, words, found)
     except KeyboardInterrupt:
@@ -37,6 +39,17 @@ def main() -> int:
     if words.json is not None:
         words.json.write_text(json.dumps(found.raw(), indent=1) + "\n")
     return status or int(any(outcomes.failures for outcomes in found.outcomes.values()))
+
+
+def _core(words: argparse.Namespace, found: report.Report) -> None:
+    _say("the Rust core alone")
+    try:
+        found.core, missing = core.measure(words.limit)
+    except core.Missing as reason:
+        missing = [f"the Rust core alone: {reason}"]
+    for what in missing:
+        name, _, reason = what.partition(": ")
+        found.skipped[name] = reason
 
 
 def _round(turn: int, words: argparse.Namespace, found: report.Report) -> None:
@@ -99,7 +112,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--no-floors", dest="floors", action="store_false", help="leave out the machine's floors"
     )
+    parser.add_argument(
+        "--no-core", dest="core", action="store_false", help="leave out the Rust core alone"
+    )
     words = parser.parse_args()
+    if words.quick:
+        # Its program takes longer to build than all the rest to run.
+        words.core = False
     if words.repeat is None:
         words.repeat = 1 if words.quick else 3
     if words.repeat < 1:

@@ -9,12 +9,14 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import procfs, tasks
+from benchmarks import calls, procfs, tasks
 from benchmarks.systems import WORKERS, System, Unsupported
 
 Values = dict[str, float]
@@ -29,12 +31,14 @@ class Metric:
         title: Its row in the table.
         higher: Whether more is better.
         ratio: Whether a ratio to the baseline says something.
+        floor: The floor it is printed beside. For a rate that is the time of one item, in µs.
     """
 
     key: str
     title: str
     higher: bool = False
     ratio: bool = True
+    floor: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,8 @@ def _array_to_all(system: System, _size: Size) -> Values:
     sizes = system.to_all(tasks.size_of, array)
     end = time.perf_counter()
     _require(sizes == [array.nbytes] * WORKERS, "not all of it came")
-    return {"seconds": (end - begin) * 1e3}
+    writable = system.to_all(tasks.is_writable, array)
+    return {"seconds": (end - begin) * 1e3, "writable": sum(writable) / WORKERS}
 
 
 def _closure(system: System, size: Size) -> Values:
@@ -172,17 +177,62 @@ def _growth(system: System, size: Size) -> Values:
         for _ in range(max(1, total // at_once)):
             system.collect([system.submit(tasks.same, i) for i in range(min(at_once, total))])
 
-    def memory() -> tuple[float, float]:
-        gc.collect()
-        return procfs.pss([os.getpid()]), procfs.pss(procfs.descendants(os.getpid()))
-
     # The first tasks fill pools that are kept for later; that is no growth.
     consume(count // 5)
-    before = memory()
+    before = _memory()
     consume(count)
-    after = memory()
+    after = _memory()
     share = count / 100_000
     return {"client": (after[0] - before[0]) / share, "others": (after[1] - before[1]) / share}
+
+
+def _pending(system: System, size: Size) -> Values:
+    count = size.paced(100_000, 20_000)
+    system.collect([system.submit(tasks.same, i) for i in range(1000)])
+    with tempfile.TemporaryDirectory() as place:
+        gate = os.path.join(place, "open")
+        busy = [system.submit(tasks.wait_for, gate) for _ in range(WORKERS)]
+        before = _memory()
+        pending = [system.submit(tasks.nothing) for _ in range(count)]
+        # Nobody announces that the last of them has come to rest.
+        time.sleep(0.5)
+        after = _memory()
+        Path(gate).touch()
+        system.collect([*busy, *pending])
+    client, others = ((now - then) * 2**20 / count for then, now in zip(before, after))
+    return {"client": client, "others": others}
+
+
+def _effort(system: System, size: Size) -> Values:
+    trips, count = size.fixed(1000, 200), size.paced(10_000, 2000)
+
+    def travel() -> None:
+        for _ in range(trips):
+            system.call(tasks.nothing)
+
+    def submit() -> None:
+        system.collect([system.submit(tasks.same, i) for i in range(count)])
+
+    def pulse(run: Callable[[], None]) -> tuple[float, float]:
+        """Context switches and microseconds of CPU that a run takes."""
+        before = procfs.pulse(processes)
+        run()
+        after = procfs.pulse(processes)
+        cpu = (after.cpu_seconds - before.cpu_seconds) * 1e6
+        return after.switches - before.switches, cpu
+
+    travel()
+    submit()
+    processes = procfs.everything()
+    (trip_switches, trip_cpu), (task_switches, task_cpu) = pulse(travel), pulse(submit)
+    found = {
+        "trip_switches": trip_switches / trips,
+        "trip_cpu": trip_cpu / trips,
+        "task_switches": task_switches / count,
+        "task_cpu": task_cpu / count,
+    }
+    made = calls.count(processes, travel)
+    return found if made is None else {**found, "trip_calls": made / trips}
 
 
 def _idle(_system: System, size: Size) -> Values:
@@ -209,6 +259,12 @@ def _heavy_tail(system: System, _size: Size) -> Values:
     begin = time.perf_counter()
     system.map_fine(tasks.nap, naps)
     return {"ratio": (time.perf_counter() - begin) / ideal}
+
+
+def _memory() -> tuple[float, float]:
+    """MB of this process and of all others."""
+    gc.collect()
+    return procfs.pss([os.getpid()]), procfs.pss(procfs.descendants(os.getpid()))
 
 
 def _map_rate(run: Callable[..., list[Any]], f: Callable[..., Any], items: range) -> float:
@@ -238,24 +294,43 @@ def _require(holds: bool, otherwise: str) -> None:
 
 CASES: Final[dict[str, Case]] = {
     "roundtrip": Case(
-        (Metric("p50", "round trip p50, µs"), Metric("p99", "round trip p99, µs")), _round_trip
+        (
+            Metric("p50", "round trip p50, µs", floor="ping_p50"),
+            Metric("p99", "round trip p99, µs", floor="ping_p99"),
+        ),
+        _round_trip,
     ),
     "submit": Case(
         (
-            Metric("all", "10,000 single submissions and results, tasks/s", higher=True),
+            Metric(
+                "all",
+                "10,000 single submissions and results, tasks/s",
+                higher=True,
+                floor="pickle",
+            ),
             Metric("submit", "… submission alone, tasks/s", higher=True),
         ),
         _submissions,
     ),
     "fine": Case(
-        (Metric("rate", "map of 50,000 items, a task each, items/s", higher=True),), _fine_map
+        (Metric("rate", "map of 50,000 items, a task each, items/s", higher=True, floor="pickle"),),
+        _fine_map,
     ),
     "bulk": Case(
         (Metric("rate", "map of 1,000,000 items, default chunks, items/s", higher=True),), _bulk_map
     ),
     "first": Case((Metric("first", "first of 10,000 results by iteration, ms"),), _first_result),
-    "array": Case((Metric("seconds", "100 MB array to a worker and back, ms"),), _array_and_back),
-    "broadcast": Case((Metric("seconds", "100 MB array to both workers, ms"),), _array_to_all),
+    "array": Case(
+        (Metric("seconds", "100 MB array to a worker and back, ms", floor="memcpy"),),
+        _array_and_back,
+    ),
+    "broadcast": Case(
+        (
+            Metric("seconds", "100 MB array to both workers, ms", floor="memcpy"),
+            Metric("writable", "… share that arrives writable", higher=True, ratio=False),
+        ),
+        _array_to_all,
+    ),
     "closure": Case(
         (Metric("rate", "1 MB closure over 5,000 items, items/s", higher=True),), _closure
     ),
@@ -268,6 +343,23 @@ CASES: Final[dict[str, Case]] = {
             Metric("others", "… all other processes, MB", ratio=False),
         ),
         _growth,
+    ),
+    "pending": Case(
+        (
+            Metric("client", "a pending no-op task, client, bytes", ratio=False),
+            Metric("others", "… all other processes, bytes", ratio=False),
+        ),
+        _pending,
+    ),
+    "effort": Case(
+        (
+            Metric("trip_calls", "system calls per round trip"),
+            Metric("trip_switches", "context switches per round trip"),
+            Metric("trip_cpu", "CPU of all processes per round trip, µs"),
+            Metric("task_switches", "context switches per task of 10,000"),
+            Metric("task_cpu", "CPU of all processes per task of 10,000, µs"),
+        ),
+        _effort,
     ),
     "idle": Case(
         (

@@ -55,11 +55,16 @@ class Pulse:
     cpu_seconds: float
     wakeups: int
     threads: int
+    switches: int = 0
 
 
 def pulse(pids: Iterable[int]) -> Pulse:
-    """CPU time, wake-ups and number of threads of processes."""
-    nanoseconds = wakeups = threads = 0
+    """CPU time, wake-ups, number of threads and context switches of processes.
+
+    A wake-up is a switch away from a thread that waits; other switches take the CPU from one that
+    could go on.
+    """
+    nanoseconds = wakeups = threads = forced = 0
     for pid in pids:
         with contextlib.suppress(OSError):
             for thread in (_PROC / str(pid) / "task").iterdir():
@@ -67,8 +72,10 @@ def pulse(pids: Iterable[int]) -> Pulse:
                 for line in (thread / "status").read_text().splitlines():
                     if line.startswith("voluntary_ctxt_switches:"):
                         wakeups += int(line.split()[1])
+                    elif line.startswith("nonvoluntary_ctxt_switches:"):
+                        forced += int(line.split()[1])
                 threads += 1
-    return Pulse(nanoseconds / 1e9, wakeups, threads)
+    return Pulse(nanoseconds / 1e9, wakeups, threads, wakeups + forced)
 
 
 def everything() -> list[int]:

@@ -14,6 +14,7 @@ from benchmarks import floors
 from benchmarks.cases import CASES, Metric
 from benchmarks.runner import Outcomes
 from benchmarks.systems import BASELINE, WORKERS
+from benchmarks.targets import TARGETS, Numbers
 
 _DASH: Final = "-"
 _TIMES: Final = "\N{MULTIPLICATION SIGN}"
@@ -33,6 +34,7 @@ class Report:
         machine: Where and when it ran.
         outcomes: By system and case.
         floors: What nothing can be faster than.
+        core: What the Rust core uses by itself, by name.
     """
 
     versions: dict[str, str]
@@ -44,19 +46,24 @@ class Report:
     machine: dict[str, str]
     outcomes: dict[tuple[str, str], Outcomes] = field(default_factory=dict)
     floors: Outcomes = field(default_factory=Outcomes)
+    core: dict[str, float] = field(default_factory=dict)
 
     def markdown(self) -> str:
         """The whole report."""
         blocks = [
             self._head(),
-            _table(["case", *self.versions], self._medians()),
+            _table(["case", *self.versions, *self._floor_head()], self._medians()),
             self._legend(),
+            *self._titled(
+                "Targets of this project, as far as they were measured:", self._targets()
+            ),
             *(
                 ["Spread, lowest to highest:", _table(["case", *self.versions], self._spreads())]
                 if self.repeat > 1
                 else []
             ),
             *(["Floors of this machine:", self._floor_table()] if self.floors.values else []),
+            *self._titled("The Rust core alone, without sockets and Python:", self._core_table()),
             self._notes(),
         ]
         return "\n\n".join(block for block in blocks if block) + "\n"
@@ -75,6 +82,7 @@ class Report:
             "quick": self.quick,
             "systems": nested,
             "floors": asdict(self.floors),
+            "core": self.core,
         }
 
     def _head(self) -> str:
@@ -95,9 +103,23 @@ class Report:
 
     def _medians(self) -> list[list[str]]:
         return [
-            [metric.title, *(self._median_cell(name, case, metric) for name in self.versions)]
+            [
+                metric.title,
+                *(self._median_cell(name, case, metric) for name in self.versions),
+                *(self._floor_cell(metric) for _ in self._floor_head()),
+            ]
             for case, metric in self._metrics()
         ]
+
+    def _floor_head(self) -> list[str]:
+        return ["floor"] if self.floors.values else []
+
+    def _floor_cell(self, metric: Metric) -> str:
+        values = self.floors.values.get(metric.floor)
+        if not values:
+            return ""
+        floor = statistics.median(values)
+        return show(1e6 / floor if metric.higher else floor)
 
     def _median_cell(self, system: str, case: str, metric: Metric) -> str:
         values = self._values(system, case, metric)
@@ -130,6 +152,19 @@ class Report:
             if (values := self.floors.values.get(key))
         ]
         return _table(["floor", "median", "spread"], rows)
+
+    def _targets(self) -> str:
+        numbers = Numbers(self.outcomes, self.core)
+        rows = [row for target in TARGETS if (row := target.row(numbers, show))]
+        return _table(["target", "wanted", "seen", "reached"], rows) if rows else ""
+
+    def _core_table(self) -> str:
+        rows = [[name, show(value)] for name, value in self.core.items()]
+        return _table(["count", "value"], rows) if rows else ""
+
+    @staticmethod
+    def _titled(title: str, table: str) -> list[str]:
+        return [title, table] if table else []
 
     def _notes(self) -> str:
         lines = [f"- {name} was left out: {reason}" for name, reason in self.skipped.items()]

@@ -1,5 +1,6 @@
 """What runs on the workers: functions that every system can send by name."""
 
+import os
 import time
 from typing import Any
 
@@ -17,6 +18,17 @@ def nap(seconds: float) -> float:
     """Occupy a worker without occupying a CPU."""
     time.sleep(seconds)
     return seconds
+
+
+def wait_for(path: str) -> None:
+    """Occupy a worker until a file appears."""
+    while not os.path.exists(path):
+        time.sleep(0.02)
+
+
+def is_writable(array: Any) -> bool:
+    """Whether a task may change an array that came."""
+    return bool(array.flags.writeable)
 
 
 def length_beside(ballast: bytes, value: int) -> int:

@@ -3,6 +3,7 @@
 //! The rooms, in the order the data flows:
 //!
 //! - [`wire`]: bytes and messages. Identities, limits, codec; no sockets, no clocks.
+//! - [`memory`]: large bytes that stay where they are and are mapped by who needs them.
 //! - [`transport`]: the only sockets. Door, sessions, credit, chunks, heartbeats.
 //! - [`controller`]: who runs what, where, and what became of it: a pure reactor and its shell.
 //! - [`engine`]: runs one task at a time and reports.
@@ -16,5 +17,6 @@ pub mod client;
 pub mod clock;
 pub mod controller;
 pub mod engine;
+pub mod memory;
 pub mod transport;
 pub mod wire;

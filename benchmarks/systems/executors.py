@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +80,11 @@ class Mpi(_Executor):
     pace = 0.2
 
     def make(self) -> Any:
+        # The launcher counts cores, and the user, differently from what is compared here.
+        for name in ("OMPI_ALLOW_RUN_AS_ROOT", "PRTE_ALLOW_RUN_AS_ROOT"):
+            os.environ |= {name: "1", f"{name}_CONFIRM": "1"}
+        for name in ("OMPI", "PRTE"):
+            os.environ[f"{name}_MCA_rmaps_default_mapping_policy"] = ":oversubscribe"
         from mpi4py.futures import MPIPoolExecutor
 
         return MPIPoolExecutor(WORKERS)

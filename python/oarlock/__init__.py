@@ -9,12 +9,13 @@ Example:
 Importing this package does no work: each public name is loaded when it is first used.
 """
 
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+# Loading `typing` takes longer than all that an engine needs; type checkers know this name.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
+    from typing import Any
 
     from oarlock._decorated import ParallelFunction, RemoteFunction, parallel, remote
     from oarlock._oarlock import __version__
@@ -149,6 +150,8 @@ def __getattr__(name: str) -> Any:
     """Load a public name at its first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value: Any
     if name == "version_info":
         version = import_module("oarlock._oarlock").__version__
@@ -162,5 +165,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """All public names, loaded or not, and the public modules that were imported."""
+    from types import ModuleType
+
     modules = (name for name, value in globals().items() if isinstance(value, ModuleType))
     return sorted({*__all__, *(name for name in modules if not name.startswith("_"))})

@@ -11,17 +11,23 @@ functions captured different things under one name, that of the task that runs i
 one that came last.
 """
 
+from __future__ import annotations
+
 import builtins
 import weakref
-from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
-from types import FunctionType, ModuleType
-from typing import Any, Final
+from types import ModuleType
 
-__all__ = ["Names", "gather", "prefer", "settle", "show"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import FunctionType
+    from typing import Any, Final
 
-Names = Mapping[str, Any]
-Holder = weakref.ref[FunctionType]
+    Names = Mapping[str, Any]
+    Holder = weakref.ref[FunctionType]
+
+__all__ = ["gather", "prefer", "settle", "show"]
 
 _KEY: Final = "__builtins__"
 _builtins_of: Final[Callable[[FunctionType], dict[str, Any]]] = attrgetter(_KEY)

@@ -6,14 +6,18 @@ by reference. In a process that is no engine there is no namespace, and they rai
 The namespace holds the ``__builtins__`` that `oarlock._inner` puts there.
 """
 
-import ast
+from __future__ import annotations
+
 import builtins
 import keyword
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
 
 from oarlock import _inner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, Final
 
 __all__ = ["clear", "current", "evaluate", "execute", "pull", "push", "user"]
 
@@ -121,6 +125,8 @@ def clear() -> None:
 
 
 def _assign(target: str, value: Any, namespace: dict[str, Any]) -> None:
+    import ast
+
     tree = ast.parse(f"{target} = {_VALUE}", f"<target {target!r}>")
     # One plain assignment to one target; a key like "a; b" or "a = b" is more than that.
     statement = tree.body[0] if len(tree.body) == 1 else None

@@ -1,4 +1,5 @@
 //! Bytes across the border: one copy in; out none, or one where somebody else still holds them.
+//! Large ones are copied to shared memory, and mapped where they come out.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
@@ -10,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PySequence, PyString};
 
+use crate::memory::{self, Private};
 use crate::wire::Parts;
 
 /// A first part up to this length is handed out as `bytes`; copying it is cheaper than a view.
@@ -20,7 +22,29 @@ const SHARED: usize = 16 * 1024;
 /// Bytes owned by Rust; `memoryview(buffer)` is writable and costs no copy.
 #[pyclass(frozen, name = "Buffer", module = "oarlock._oarlock")]
 pub(crate) struct Buffer {
-    data: UnsafeCell<BytesMut>,
+    data: UnsafeCell<Data>,
+}
+
+enum Data {
+    Own(BytesMut),
+    /// Lies in memory of another process; what is written becomes ours.
+    Mapped(Private),
+}
+
+impl Data {
+    fn len(&self) -> usize {
+        match self {
+            Self::Own(bytes) => bytes.len(),
+            Self::Mapped(bytes) => bytes.len(),
+        }
+    }
+
+    fn start(&mut self) -> *mut u8 {
+        match self {
+            Self::Own(bytes) => bytes.as_mut_ptr(),
+            Self::Mapped(bytes) => bytes.start(),
+        }
+    }
 }
 
 // SAFETY: Rust never reads or writes the bytes after construction; Python code that shares a
@@ -46,7 +70,7 @@ impl Buffer {
         // filled view holds a reference, and are never moved or freed before.
         let filled = unsafe {
             let data = &mut *slf.get().data.get();
-            let start = data.as_mut_ptr().cast::<c_void>();
+            let start = data.start().cast::<c_void>();
             ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, data.len() as isize, 0, flags)
         };
         if filled == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
@@ -55,9 +79,12 @@ impl Buffer {
 
 impl Buffer {
     pub(crate) fn new(bytes: Bytes) -> Self {
+        if let Some(mapped) = Private::of(&bytes) {
+            return Self { data: UnsafeCell::new(Data::Mapped(mapped)) };
+        }
         // Bytes that nobody else holds are taken over, others copied: the view is writable.
-        let data = bytes.try_into_mut().unwrap_or_else(|bytes| BytesMut::from(&bytes[..]));
-        Self { data: UnsafeCell::new(data) }
+        let own = bytes.try_into_mut().unwrap_or_else(|bytes| BytesMut::from(&bytes[..]));
+        Self { data: UnsafeCell::new(Data::Own(own)) }
     }
 }
 
@@ -92,6 +119,12 @@ pub(crate) fn copy(object: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     // The copy of a large array takes milliseconds in which other threads may run.
     let copied = object.py().detach(move || {
         let source = source;
+        // SAFETY: as below.
+        let stored =
+            memory::lent_before(source.0, len).or_else(|| unsafe { memory::store(source.0, len) });
+        if let Some(stored) = stored {
+            return stored;
+        }
         let mut copied = Vec::<u8>::with_capacity(len);
         // SAFETY: the exporter keeps `len` bytes at this address until `buffer` is released below,
         // and `copied` has room for them.
@@ -99,10 +132,10 @@ pub(crate) fn copy(object: &Bound<'_, PyAny>) -> PyResult<Bytes> {
             std::ptr::copy_nonoverlapping(source.0, copied.as_mut_ptr(), len);
             copied.set_len(len);
         }
-        copied
+        Bytes::from(copied)
     });
     drop(buffer);
-    Ok(Bytes::from(copied))
+    Ok(copied)
 }
 
 struct Source(*const u8);

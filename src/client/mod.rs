@@ -7,6 +7,8 @@
 pub mod batch;
 pub mod bell;
 pub mod core;
+#[cfg(test)]
+mod leading;
 pub mod remote;
 mod table;
 pub mod tasks;

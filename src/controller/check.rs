@@ -93,7 +93,7 @@ impl State {
     fn check_ready(&self) {
         for engine in self.engines.iter() {
             let id = engine.info.id;
-            let room = engine.has_room(&self.limits).then_some(engine.held());
+            let room = engine.has_room().then_some(engine.held());
             assert_eq!(self.ready.get(id), room, "engine {id} is ranked by what it holds");
             if room.is_none() {
                 continue;
@@ -114,7 +114,7 @@ impl State {
                 continue;
             };
             let front = self.engines.get(id).is_some_and(|engine| engine.front == key);
-            let free = !task.cancelled && !task.recalled && task.started.is_none();
+            let free = !task.cancelled && !task.recalled && !task.has_started();
             assert_eq!(task.movable, free && !front, "what may be taken back is marked");
             if task.movable {
                 *counted.entry((lane, id)).or_default() += 1;
@@ -126,6 +126,10 @@ impl State {
             }
         }
         assert!(counted.is_empty(), "and counted everywhere");
+        for engine in self.engines.iter() {
+            let ranked = self.lanes.get(ANY).movable.get(engine.info.id).unwrap_or(0);
+            assert_eq!(engine.movable, ranked, "what may be taken back is published");
+        }
     }
 
     fn check_funcs(&self) {
@@ -139,6 +143,7 @@ impl State {
             for engine in self.engines.iter() {
                 let known = func.known.contains(&engine.info.id);
                 assert_eq!(known, owns(&engine.funcs), "who knows a function is known");
+                assert!(known || engine.recent != Some(key), "nobody guesses wrong");
             }
         }
     }

@@ -22,7 +22,8 @@ pub(crate) struct Lane {
     pub(crate) engines: Vec<EngineId>,
     /// The tasks that wait.
     pub(crate) queue: List,
-    /// How many tasks of this lane may be taken back from which engine.
+    /// How many tasks of this lane may be taken back from which engine; in [`ANY`] as of the last
+    /// `publish`.
     pub(crate) movable: Ranks,
     /// Unfinished tasks of this lane, queued or held.
     pub(crate) tasks: u64,
@@ -37,14 +38,14 @@ pub(crate) struct Lanes {
 impl Default for Lanes {
     fn default() -> Self {
         let mut lanes = Self { slab: Slab::default(), index: Map::default() };
-        lanes.slab.insert(Lane::of(Box::default(), Vec::new()));
+        lanes.slab.insert(Lane { movable: Ranks::most(), ..Lane::of(Box::default(), Vec::new()) });
         lanes
     }
 }
 
 impl Lane {
     fn of(asked: Box<[EngineId]>, engines: Vec<EngineId>) -> Self {
-        Self { asked, engines, queue: List::default(), movable: Ranks::default(), tasks: 0 }
+        Self { asked, engines, queue: List::default(), movable: Ranks::few(), tasks: 0 }
     }
 }
 
@@ -55,6 +56,11 @@ impl Lanes {
 
     pub(crate) fn get_mut(&mut self, lane: u32) -> &mut Lane {
         &mut self.slab[lane]
+    }
+
+    /// Whether no task names a set of engines.
+    pub(crate) fn is_only_any(&self) -> bool {
+        self.slab.len() == 1
     }
 
     pub(crate) fn exists(&self, lane: u32) -> bool {

@@ -11,6 +11,7 @@
 //! - `settle`, `outcomes`: the end of a task, told once and kept for a while.
 //! - `run`, `spawn`, `embedded`, `standalone`: the shell, the only files here with I/O.
 //! - `tasks`, `engines`, `clients`, `funcs`: the books; `state` holds them, `check` audits them.
+//! - `slab`, `span`, `index`, `hash`: what the books are made of.
 
 mod check;
 mod clients;
@@ -19,6 +20,7 @@ mod engines;
 mod event;
 mod funcs;
 mod hash;
+mod index;
 mod lanes;
 mod outcomes;
 mod ranks;
@@ -29,6 +31,7 @@ mod run;
 mod schedule;
 mod settle;
 mod slab;
+mod span;
 mod spawn;
 mod standalone;
 mod state;

@@ -8,7 +8,8 @@ use std::mem::size_of;
 
 use crate::wire::{EngineId, Parts, Stamp, Status, TaskId};
 
-use super::hash::Map;
+use super::index::Index;
+use super::slab::Slab;
 use super::state::Limits;
 
 /// How a task ended.
@@ -52,24 +53,25 @@ struct Shelf {
 /// All kept outcomes.
 #[derive(Default)]
 pub(crate) struct Outcomes {
-    map: Map<TaskId, Kept>,
+    slab: Slab<(TaskId, Kept)>,
+    index: Index,
     told: Shelf,
     orphans: Shelf,
 }
 
 impl Outcomes {
     pub(crate) fn get(&self, id: TaskId) -> Option<&Kept> {
-        self.map.get(&id)
+        Some(&self.slab[self.index.get(id)?].1)
     }
 
-    /// Keeps an outcome, then drops the oldest beyond the limits into `dropped`; what is kept may
+    /// Keeps an outcome, then drops the oldest beyond the limits and tells `dropped`; what is kept may
     /// itself be too large.
     pub(crate) fn keep(
         &mut self,
         id: TaskId,
         kept: Kept,
         limits: &Limits,
-        dropped: &mut Vec<TaskId>,
+        mut dropped: impl FnMut(TaskId),
     ) {
         let (side, records, bytes) = if kept.orphan {
             (&mut self.orphans, usize::MAX, limits.orphan_bytes)
@@ -79,51 +81,54 @@ impl Outcomes {
         side.ids.push_back(id);
         side.records += 1;
         side.bytes += kept.cost();
-        self.map.insert(id, kept);
+        let number = self.slab.insert((id, kept));
+        self.index.insert(id, number);
         while side.records > records || side.bytes > bytes {
             let Some(oldest) = side.ids.pop_front() else { break };
-            if let Some(kept) = self.map.remove(&oldest) {
+            if let Some(number) = self.index.remove(oldest) {
+                let (_, kept) = self.slab.remove(number);
                 side.records -= 1;
                 side.bytes -= kept.cost();
-                dropped.push(oldest);
+                dropped(oldest);
             }
         }
     }
 
-    /// Drops what outlived its time into `dropped`.
-    pub(crate) fn expire(&mut self, mono: u64, limits: &Limits, dropped: &mut Vec<TaskId>) {
+    /// Drops what outlived its time and tells `dropped`.
+    pub(crate) fn expire(&mut self, mono: u64, limits: &Limits, mut dropped: impl FnMut(TaskId)) {
         while let Some(id) = self.orphans.ids.front().copied() {
             let old = |kept: &Kept| mono.saturating_sub(kept.at) > limits.orphan_time;
-            if self.map.get(&id).is_some_and(|kept| !old(kept)) {
+            if self.get(id).is_some_and(|kept| !old(kept)) {
                 return;
             }
             self.orphans.ids.pop_front();
             if self.remove(id) {
-                dropped.push(id);
+                dropped(id);
             }
         }
     }
 
     /// Drops one outcome; `false` if it is not kept.
     pub(crate) fn remove(&mut self, id: TaskId) -> bool {
-        let Some(kept) = self.map.remove(&id) else { return false };
+        let Some(number) = self.index.remove(id) else { return false };
+        let (_, kept) = self.slab.remove(number);
         let side = if kept.orphan { &mut self.orphans } else { &mut self.told };
         side.records -= 1;
         side.bytes -= kept.cost();
         // An old outcome at the front must not let the ids of removed ones pile up behind it.
         if side.ids.len() > 2 * side.records + 64 {
-            let map = &self.map;
-            side.ids.retain(|id| map.contains_key(id));
+            let index = &self.index;
+            side.ids.retain(|id| index.get(*id).is_some());
         }
         true
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.map.len()
+        self.slab.len()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (TaskId, &Kept)> {
-        self.map.iter().map(|(id, kept)| (*id, kept))
+        self.slab.iter().map(|(_, (id, kept))| (*id, kept))
     }
 
     /// Records and bytes on the shelf of the told and on that of the orphans.
@@ -134,7 +139,7 @@ impl Outcomes {
     /// The same totals, counted anew.
     pub(crate) fn recount(&self) -> [(usize, u64); 2] {
         [false, true].map(|orphan| {
-            let there = self.map.values().filter(|kept| kept.orphan == orphan);
+            let there = self.iter().map(|(_, kept)| kept).filter(|kept| kept.orphan == orphan);
             there.fold((0, 0), |(records, bytes), kept| (records + 1, bytes + kept.cost()))
         })
     }

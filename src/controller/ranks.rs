@@ -6,6 +6,7 @@
 use crate::wire::EngineId;
 
 use super::hash::Map;
+use super::span::Span;
 
 /// The largest rank; larger ones count as this.
 pub(crate) const RANK_MAX: u32 = 1023;
@@ -23,18 +24,63 @@ struct Chain {
     tail: Option<EngineId>,
 }
 
+/// Where the nodes are: found without a hash if most engines have one, as few as there are if not.
+enum Nodes {
+    Few(Map<EngineId, Node>),
+    Most(Span<Node>),
+}
+
+impl Nodes {
+    fn get(&self, engine: EngineId) -> Option<&Node> {
+        match self {
+            Self::Few(map) => map.get(&engine),
+            Self::Most(span) => span.get(engine),
+        }
+    }
+
+    fn get_mut(&mut self, engine: EngineId) -> Option<&mut Node> {
+        match self {
+            Self::Few(map) => map.get_mut(&engine),
+            Self::Most(span) => span.get_mut(engine),
+        }
+    }
+
+    fn insert(&mut self, engine: EngineId, node: Node) {
+        match self {
+            Self::Few(map) => drop(map.insert(engine, node)),
+            Self::Most(span) => span.insert(engine, node),
+        }
+    }
+
+    fn remove(&mut self, engine: EngineId) -> Option<Node> {
+        match self {
+            Self::Few(map) => map.remove(&engine),
+            Self::Most(span) => span.remove(engine),
+        }
+    }
+}
+
 /// See the head of this file.
-#[derive(Default)]
 pub(crate) struct Ranks {
-    nodes: Map<EngineId, Node>,
+    nodes: Nodes,
     chains: Vec<Chain>,
     used: Vec<u64>,
 }
 
 impl Ranks {
+    /// For a few of the engines.
+    pub(crate) fn few() -> Self {
+        Self { nodes: Nodes::Few(Map::default()), chains: Vec::new(), used: Vec::new() }
+    }
+
+    /// For all engines or most of them.
+    pub(crate) fn most() -> Self {
+        Self { nodes: Nodes::Most(Span::default()), chains: Vec::new(), used: Vec::new() }
+    }
+
     /// The rank of an engine, if it has one.
     pub(crate) fn get(&self, engine: EngineId) -> Option<u32> {
-        self.nodes.get(&engine).map(|node| node.rank)
+        self.nodes.get(engine).map(|node| node.rank)
     }
 
     /// Gives an engine a rank, or takes it away.
@@ -66,7 +112,12 @@ impl Ranks {
 
     /// Every engine with its rank, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (EngineId, u32)> {
-        self.nodes.iter().map(|(engine, node)| (*engine, node.rank))
+        let (few, most) = match &self.nodes {
+            Nodes::Few(map) => (Some(map.iter().map(|(engine, node)| (*engine, node))), None),
+            Nodes::Most(span) => (None, Some(span.iter())),
+        };
+        let nodes = few.into_iter().flatten().chain(most.into_iter().flatten());
+        nodes.map(|(engine, node)| (engine, node.rank))
     }
 
     fn append(&mut self, engine: EngineId, rank: u32) {
@@ -85,7 +136,7 @@ impl Ranks {
     }
 
     fn unlink(&mut self, engine: EngineId) {
-        let Some(Node { rank, prev, next }) = self.nodes.remove(&engine) else { return };
+        let Some(Node { rank, prev, next }) = self.nodes.remove(engine) else { return };
         let at = rank as usize;
         match prev {
             Some(prev) => self.node(prev).next = next,
@@ -101,6 +152,6 @@ impl Ranks {
     }
 
     fn node(&mut self, engine: EngineId) -> &mut Node {
-        self.nodes.get_mut(&engine).expect("a neighbour in a chain has a node")
+        self.nodes.get_mut(engine).expect("a neighbour in a chain has a node")
     }
 }

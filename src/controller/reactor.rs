@@ -24,7 +24,7 @@ pub struct Reactor {
 impl Reactor {
     /// A controller that knows nobody yet.
     pub fn new(limits: Limits) -> Self {
-        Self { state: State { limits: limits.clamped(), ..State::default() } }
+        Self { state: State::new(limits) }
     }
 
     /// Takes in one event and appends to `out` what is to be done about it.
@@ -112,7 +112,7 @@ impl Turn<'_> {
             return;
         }
         self.state.engines.insert(info);
-        self.state.rank(id);
+        self.state.publish(id);
         self.tell_engines();
         self.feed(id);
     }
@@ -140,7 +140,7 @@ impl Turn<'_> {
         for key in engine.holds(&self.state.tasks) {
             let task = self.state.tasks.get_mut(key);
             task.engine = None;
-            let started = task.started;
+            let started = task.has_started().then_some(task.started);
             let ran_for = match started {
                 Some(at) => Some(seconds(self.now.wall - at)),
                 None if key == engine.front => {
@@ -159,7 +159,7 @@ impl Turn<'_> {
             };
             self.finish(key, outcome);
         }
-        for lane in engine.lanes {
+        for lane in engine.lanes.iter().copied() {
             self.end_lane(lane);
         }
         self.out.push(Effect::EndEngine(id));

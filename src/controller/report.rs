@@ -59,10 +59,11 @@ impl Turn<'_> {
     fn on_started(&mut self, engine: EngineId, id: TaskId, at: Stamp) {
         let Some(key) = self.held(engine, id) else { return };
         let task = self.state.tasks.get_mut(key);
-        task.started = Some(at);
+        task.started = at.max(1);
         // It will not be sent again, so its bytes need not stay here.
         task.parts = Parts::new();
         self.state.refresh(key);
+        self.state.publish(engine);
         self.forward(engine, id, &Parts::new(), |seq| ToClient::Started { seq, engine, at });
     }
 
@@ -72,16 +73,20 @@ impl Turn<'_> {
             return;
         };
         self.release(key);
-        let engine = self.state.engines.live(id);
+        let state = &mut *self.state;
+        let engine = state.engines.live(id);
         engine.completed += 1;
         engine.stalled = false;
         if outcome.status != Status::Cancelled && outcome.started > 0 {
-            engine.observe(outcome.completed.saturating_sub(outcome.started).max(0) as u64);
+            engine.observe(
+                outcome.completed.saturating_sub(outcome.started).max(0) as u64,
+                &state.limits,
+            );
         }
-        let answered = engine.recalled == 0;
-        self.state.rank(id);
+        let answered = engine.recalled == 0 && !engine.thieves.is_empty();
         self.finish(key, outcome);
         if answered {
+            self.state.publish(id);
             self.feed_thieves(id);
         }
         self.feed(id);
@@ -102,13 +107,14 @@ impl Turn<'_> {
                 Task { cancelled: true, .. } => {
                     self.finish(key, Outcome::bare(Status::Cancelled, Some(id)));
                 }
-                Task { lane: Some(lane), started: None, order, .. } => {
+                Task { lane: Some(lane), started: 0, order, .. } => {
                     back.push((*order, *lane, key));
                 }
                 // It was said to run, so its bytes are gone.
                 _ => self.finish(key, Outcome::refused(&Bytes::from(texts::given_back(id)))),
             }
         }
+        self.state.publish(id);
         back.sort_unstable_by_key(|(order, ..)| *order);
         for (_, lane, key) in back.iter().rev() {
             let state = &mut *self.state;

@@ -61,7 +61,7 @@ impl Turn<'_> {
             if std::mem::replace(&mut engine.draining, true) {
                 continue;
             }
-            self.state.rank(*id);
+            self.state.publish(*id);
             self.recall(*id, |_| true, usize::MAX);
             self.tell_engine(*id, Message::bare(ToEngine::Shutdown));
         }

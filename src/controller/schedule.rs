@@ -23,17 +23,27 @@ use super::state::{State, Turn};
 use super::tasks::TaskKey;
 
 impl State {
-    /// Enters an engine in `ready` under what it holds, or takes it out.
-    pub(crate) fn rank(&mut self, id: EngineId) {
-        let room = self.engines.get(id).filter(|engine| engine.has_room(&self.limits));
-        self.ready.set(id, room.map(Engine::held));
+    /// Ranks an engine by what it holds and by what may be taken back from it. Every change of
+    /// these is followed by this before somebody chooses among engines, once for all that an event
+    /// changes, so an engine that ends one task and gets another keeps its places.
+    pub(crate) fn publish(&mut self, id: EngineId) {
+        let Some(engine) = self.engines.get_mut(id) else { return };
+        let ranks = (engine.has_room().then(|| engine.held()), engine.movable);
+        if engine.ranked == ranks {
+            return;
+        }
+        engine.ranked = ranks;
+        let (room, movable) = ranks;
+        self.ready.set(id, room);
+        self.lanes.get_mut(ANY).movable.set(id, (movable > 0).then_some(movable));
     }
 
-    /// Looks whether a task may be taken back. The oldest of an engine never is: it may be running.
+    /// Looks whether a task may be taken back; its engine is then to be published. The oldest of an
+    /// engine never is: it may be running.
     pub(crate) fn refresh(&mut self, key: TaskKey) {
         let task = self.tasks.get(key);
         let Some(id) = task.engine else { return };
-        let free = !task.cancelled && !task.recalled && task.started.is_none();
+        let free = !task.cancelled && !task.recalled && !task.has_started();
         let movable = free && !task.is_direct() && self.engines.live(id).front != key;
         self.mark(key, movable);
     }
@@ -46,6 +56,11 @@ impl State {
             return;
         }
         task.movable = movable;
+        if lane == ANY {
+            let count = &mut self.engines.live(id).movable;
+            *count = if movable { *count + 1 } else { *count - 1 };
+            return;
+        }
         let ranks = &mut self.lanes.get_mut(lane).movable;
         let count = ranks.get(id).unwrap_or(0);
         let count = if movable { count + 1 } else { count - 1 };
@@ -68,6 +83,9 @@ impl State {
 
     /// The lane with the oldest task that an engine may run.
     fn oldest_lane(&self, id: EngineId) -> Option<u32> {
+        if self.lanes.is_only_any() {
+            return (!self.lanes.get(ANY).queue.is_empty()).then_some(ANY);
+        }
         let lanes = &self.engines.get(id)?.lanes;
         let head = |lane: u32| {
             let front = self.lanes.get(lane).queue.front()?;
@@ -77,7 +95,7 @@ impl State {
     }
 
     fn has_room(&self, id: EngineId) -> bool {
-        self.engines.get(id).is_some_and(|engine| engine.has_room(&self.limits))
+        self.engines.get(id).is_some_and(Engine::has_room)
     }
 }
 
@@ -89,6 +107,7 @@ impl Turn<'_> {
                 if !self.take(lane, engine) {
                     return;
                 }
+                self.state.publish(engine);
             }
             return;
         }
@@ -100,6 +119,7 @@ impl Turn<'_> {
             if !self.take(lane, engine) {
                 return;
             }
+            self.state.publish(engine);
             if let Some(load) = self.state.ready.get(engine) {
                 engines.push(Reverse((load, engine)));
             }
@@ -111,13 +131,16 @@ impl Turn<'_> {
     pub(crate) fn feed(&mut self, engine: EngineId) {
         while self.state.has_room(engine) {
             let Some(lane) = self.state.oldest_lane(engine) else {
+                self.state.publish(engine);
                 return self.steal(engine);
             };
             self.take(lane, engine);
         }
+        self.state.publish(engine);
     }
 
-    /// Gives the oldest queued task of a lane to an engine; `false` if there is none.
+    /// Gives the oldest queued task of a lane to an engine, which is then to be published; `false`
+    /// if there is none.
     fn take(&mut self, lane: u32, engine: EngineId) -> bool {
         let state = &mut *self.state;
         let queue = &mut state.lanes.get_mut(lane).queue;
@@ -127,7 +150,7 @@ impl Turn<'_> {
         true
     }
 
-    /// Gives a task that stands in no list to a living engine.
+    /// Gives a task that stands in no list to a living engine, which is then to be published.
     pub(crate) fn give(&mut self, key: TaskKey, id: EngineId) {
         let state = &mut *self.state;
         state.given += 1;
@@ -143,7 +166,6 @@ impl Turn<'_> {
         }
         state.refront(id, self.now.mono);
         state.refresh(key);
-        state.rank(id);
         self.send(key, id);
     }
 
@@ -157,17 +179,17 @@ impl Turn<'_> {
         let (number, kind) = (task.id, task.kind);
         let func = state.funcs.get_mut(task.func);
         let name = func.id;
-        let body = func.known.insert(id).then(|| func.body.clone());
-        if let Some(body) = body {
-            state.engines.live(id).funcs.insert(task.func);
-            let parts = Parts::from_buf([body]);
+        let engine = state.engines.live(id);
+        if engine.recent.replace(task.func) != Some(task.func) && func.known.insert(id) {
+            engine.funcs.insert(task.func);
+            let parts = Parts::from_buf([func.body.clone()]);
             self.tell_engine(id, Message { head: ToEngine::Func(name), parts });
         }
         let head = ToEngine::Task { id: number, func: name, kind };
         self.tell_engine(id, Message { head, parts });
     }
 
-    /// Takes a task from the engine that holds it, if one does.
+    /// Takes a task from the engine that holds it, if one does; it is then to be published.
     pub(crate) fn release(&mut self, key: TaskKey) {
         let state = &mut *self.state;
         state.mark(key, false);
@@ -180,7 +202,6 @@ impl Turn<'_> {
         let list = if direct { &mut engine.direct } else { &mut engine.balanced };
         list.remove(&mut state.tasks, key);
         state.refront(id, self.now.mono);
-        state.rank(id);
     }
 
     /// Asks the engine that holds most for half of what it may not have started, the newest.
@@ -199,7 +220,7 @@ impl Turn<'_> {
         engine.thieves.push(thief);
         // What comes back is for others, until this engine has shown that it gets on.
         engine.stalled = true;
-        self.state.rank(victim);
+        self.state.publish(victim);
     }
 
     /// Asks an engine to give back up to `count` of the newest tasks of certain lanes.
@@ -222,6 +243,7 @@ impl Turn<'_> {
             state.tasks.get_mut(key).recalled = true;
             state.refresh(key);
         }
+        state.publish(id);
         self.tell_engine(id, Message::bare(ToEngine::Recall(ids)));
     }
 

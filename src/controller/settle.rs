@@ -6,7 +6,7 @@ use crate::wire::{ClientId, EngineId, Message, Parts, Stamp, Status, TaskId, ToC
 
 use super::lanes::ANY;
 use super::outcomes::{Kept, Outcome};
-use super::state::Turn;
+use super::state::{State, Turn};
 use super::tasks::{TaskKey, Watcher};
 
 impl Outcome {
@@ -70,7 +70,9 @@ impl Turn<'_> {
         let mut known: Vec<_> = func.known.into_iter().collect();
         known.sort_unstable();
         for engine in known {
-            self.state.engines.live(engine).funcs.remove(&key);
+            let there = self.state.engines.live(engine);
+            there.funcs.remove(&key);
+            there.recent = there.recent.filter(|recent| *recent != key);
             self.tell_engine(engine, Message::bare(ToEngine::Forget(func.id)));
         }
     }
@@ -94,23 +96,13 @@ impl Turn<'_> {
             }
         }
         let kept = Kept { outcome, submitted, order, orphan, at: self.now.mono };
-        let mut dropped = Vec::new();
-        let state = &mut *self.state;
-        state.outcomes.keep(id, kept, &state.limits, &mut dropped);
-        self.forget(&dropped);
+        let State { outcomes, clients, limits, .. } = &mut *self.state;
+        outcomes.keep(id, kept, limits, |id| clients.forget(id.client));
     }
 
     /// Drops outcomes that have been kept long enough.
     pub(crate) fn expire(&mut self) {
-        let mut dropped = Vec::new();
-        let state = &mut *self.state;
-        state.outcomes.expire(self.now.mono, &state.limits, &mut dropped);
-        self.forget(&dropped);
-    }
-
-    fn forget(&mut self, dropped: &[TaskId]) {
-        for id in dropped {
-            self.state.clients.forget(id.client);
-        }
+        let State { outcomes, clients, limits, .. } = &mut *self.state;
+        outcomes.expire(self.now.mono, limits, |id| clients.forget(id.client));
     }
 }

@@ -49,7 +49,6 @@ impl Limits {
 }
 
 /// The books. Invariants are listed and audited in `check`.
-#[derive(Default)]
 pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) tasks: Tasks,
@@ -68,6 +67,26 @@ pub(crate) struct State {
     pub(crate) duplicates: u64,
     /// Messages, or parts of them, that made no sense.
     pub(crate) ignored: u64,
+}
+
+impl State {
+    /// Empty books.
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits: limits.clamped(),
+            tasks: Tasks::default(),
+            funcs: Funcs::default(),
+            engines: Engines::default(),
+            clients: Clients::default(),
+            lanes: Lanes::default(),
+            outcomes: Outcomes::default(),
+            ready: Ranks::most(),
+            submitted: 0,
+            given: 0,
+            duplicates: 0,
+            ignored: 0,
+        }
+    }
 }
 
 /// One event being handled: the books, the time, and what is to be done.

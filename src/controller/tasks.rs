@@ -6,7 +6,7 @@
 
 use crate::wire::{ClientId, EngineId, Kind, Parts, Stamp, TaskId};
 
-use super::hash::Map;
+use super::index::Index;
 use super::slab::Slab;
 
 /// Number of an unfinished task's record.
@@ -30,28 +30,18 @@ pub(crate) struct Watcher {
     pub(crate) seq: u64,
 }
 
-/// One unfinished task.
+/// One unfinished task: two lines of the processor's cache, the first of which is all that moving
+/// its neighbours in a list looks at.
+#[repr(C, align(64))]
 pub(crate) struct Task {
-    pub(crate) id: TaskId,
-    /// What it is called with; empty once it cannot be needed again.
-    pub(crate) parts: Parts,
-    /// When it was submitted, by the controller's clock.
-    pub(crate) submitted: Stamp,
-    /// Position among all tasks ever submitted.
-    pub(crate) order: u64,
-    /// Position among all tasks ever given to an engine.
-    pub(crate) ticket: u64,
-    /// When it started, by the engine's clock, if the engine has said so.
-    pub(crate) started: Option<Stamp>,
-    /// Whom to tell beside the owner; boxed because it is rare.
-    #[expect(clippy::box_collection, reason = "one word in each of a million records")]
-    pub(crate) watchers: Option<Box<Vec<Watcher>>>,
-    /// Number of its function.
-    pub(crate) func: u32,
-    /// The lane it may be queued in; `None` for a direct task.
-    pub(crate) lane: Option<u32>,
+    prev: TaskKey,
+    next: TaskKey,
     /// The engine that holds it; `None` while it is queued.
     pub(crate) engine: Option<EngineId>,
+    /// The lane it may be queued in; `None` for a direct task.
+    pub(crate) lane: Option<u32>,
+    /// Number of its function.
+    pub(crate) func: u32,
     pub(crate) kind: Kind,
     /// Its owner no longer wants it.
     pub(crate) cancelled: bool,
@@ -59,8 +49,20 @@ pub(crate) struct Task {
     pub(crate) recalled: bool,
     /// Counted among what may be taken back from its engine.
     pub(crate) movable: bool,
-    prev: TaskKey,
-    next: TaskKey,
+    /// When it started, by the engine's clock; 0 as long as the engine has not said so.
+    pub(crate) started: Stamp,
+    /// Position among all tasks ever submitted.
+    pub(crate) order: u64,
+    /// Position among all tasks ever given to an engine.
+    pub(crate) ticket: u64,
+    /// Whom to tell beside the owner; boxed because it is rare.
+    #[expect(clippy::box_collection, reason = "one word in each of a million records")]
+    pub(crate) watchers: Option<Box<Vec<Watcher>>>,
+    pub(crate) id: TaskId,
+    /// What it is called with; empty once it cannot be needed again.
+    pub(crate) parts: Parts,
+    /// When it was submitted, by the controller's clock.
+    pub(crate) submitted: Stamp,
 }
 
 impl Task {
@@ -80,7 +82,7 @@ impl Task {
             submitted,
             order,
             ticket: 0,
-            started: None,
+            started: 0,
             watchers: None,
             func,
             lane,
@@ -94,17 +96,24 @@ impl Task {
         }
     }
 
+    /// Whether its engine said that it was started.
+    pub(crate) fn has_started(&self) -> bool {
+        self.started != 0
+    }
+
     /// Whether it was sent to one named engine, where it stays.
     pub(crate) fn is_direct(&self) -> bool {
         self.lane.is_none()
     }
 }
 
+const _: () = assert!(size_of::<Option<Task>>() == 128);
+
 /// All unfinished tasks, by key and by id.
 #[derive(Default)]
 pub(crate) struct Tasks {
     slab: Slab<Task>,
-    index: Map<TaskId, u32>,
+    index: Index,
 }
 
 impl Tasks {
@@ -117,15 +126,12 @@ impl Tasks {
 
     pub(crate) fn remove(&mut self, key: TaskKey) -> Task {
         let task = self.slab.remove(key.0);
-        self.index.remove(&task.id);
-        if self.index.is_empty() && self.index.capacity() > 8192 {
-            self.index = Map::default();
-        }
+        self.index.remove(task.id);
         task
     }
 
     pub(crate) fn find(&self, id: TaskId) -> Option<TaskKey> {
-        self.index.get(&id).copied().map(TaskKey)
+        self.index.get(id).map(TaskKey)
     }
 
     pub(crate) fn get(&self, key: TaskKey) -> &Task {

@@ -13,18 +13,20 @@ use tokio::time::timeout;
 
 use super::directory::{SocketFile, random_name};
 use super::door::Keeper;
-use super::handshake::say;
+use super::handshake::{kin, say};
 use super::link::{Lanes, LinkError};
 use super::outbox::{Outbox, Shared};
-use super::session::{self, CloseReason, Sink};
+use super::session::{self, CloseReason, Kinship, Sink};
 use super::zmq::{Lane, ZmqReceiver, ZmqSender};
+use crate::memory::Probe;
 use crate::wire::limits::{HELLO_DEADLINE, HELLO_MAX};
-use crate::wire::{Head, Hello, Welcome};
+use crate::wire::{Head, Hello, Sign, Welcome};
 
 /// See the module. Dropping it turns the peer away without a word.
 pub struct Arrival {
     /// What it said; the token has been checked and is gone.
     pub hello: Hello,
+    sign: Option<Sign>,
     stream: UnixStream,
     directory: Arc<Path>,
     keeper: Arc<Keeper>,
@@ -33,12 +35,13 @@ pub struct Arrival {
 impl Arrival {
     pub(crate) fn new(
         mut hello: Hello,
+        sign: Option<Sign>,
         stream: UnixStream,
         directory: Arc<Path>,
         keeper: Arc<Keeper>,
     ) -> Self {
         hello.token = Vec::new();
-        Self { hello, stream, directory, keeper }
+        Self { hello, sign, stream, directory, keeper }
     }
 
     /// Lets the peer in under `number`. Returns at once; what is pushed meanwhile goes out when
@@ -58,8 +61,8 @@ impl Arrival {
         let outbox = Outbox::new(Arc::clone(&shared));
         tokio::spawn(async move {
             match entry.open(&mut stop).await {
-                Ok((lanes, lifeline)) => {
-                    session::run(shared, stop, lanes, lifeline, sink, silence).await;
+                Ok((lanes, lifeline, kinship)) => {
+                    session::run(shared, stop, lanes, lifeline, sink, silence, kinship).await;
                 }
                 Err(reason) => {
                     shared.end(reason);
@@ -87,12 +90,14 @@ impl fmt::Debug for Arrival {
 pub(crate) async fn refuse(stream: &mut UnixStream, reason: &str) {
     // Cut to what fits, with room for the frame around it.
     let reason: String = reason.chars().take(HELLO_MAX / 8).collect();
-    let _ = timeout(HELLO_DEADLINE, say(stream, &Welcome::Refused(reason))).await;
+    let refusal = (Welcome::Refused(reason), None::<Sign>, false);
+    let _ = timeout(HELLO_DEADLINE, say(stream, &refusal)).await;
 }
 
 /// The sockets of a session that is about to open.
 struct Entry {
     stream: UnixStream,
+    sign: Option<Sign>,
     welcome: Welcome,
     ctl: (std::os::unix::net::UnixListener, SocketFile),
     bulk: (std::os::unix::net::UnixListener, SocketFile),
@@ -100,38 +105,43 @@ struct Entry {
 
 impl Entry {
     fn prepare(arrival: Arrival, number: u32) -> io::Result<Self> {
-        let Arrival { stream, directory, keeper, .. } = arrival;
+        let Arrival { stream, sign, directory, keeper, .. } = arrival;
         let (ctl, bulk) = (random_name()?, random_name()?);
         let sockets = [&ctl, &bulk].map(|name| SocketFile::bind(directory.join(name)));
         let [ctl_socket, bulk_socket] = sockets;
         let (controller, pid) = (keeper.session, keeper.pid);
         let welcome = Welcome::Accepted { ctl, bulk, number, controller, pid };
-        Ok(Self { stream, welcome, ctl: ctl_socket?, bulk: bulk_socket? })
+        Ok(Self { stream, sign, welcome, ctl: ctl_socket?, bulk: bulk_socket? })
     }
 
     /// Lets the peer connect its lanes; what takes too long, fails.
     async fn open(
         self,
         stop: &mut oneshot::Receiver<()>,
-    ) -> Result<(Lanes<ZmqSender, ZmqReceiver>, UnixStream), CloseReason> {
-        let Self { mut stream, welcome, ctl: (ctl, ctl_file), bulk: (bulk, bulk_file) } = self;
+    ) -> Result<(Lanes<ZmqSender, ZmqReceiver>, UnixStream, Kinship), CloseReason> {
+        let Self { mut stream, sign, welcome, ctl, bulk } = self;
+        let ((ctl, ctl_file), (bulk, bulk_file)) = (ctl, bulk);
+        let peer = kin(&stream, sign.as_ref());
+        let probe = Probe::new();
         let greeting = async {
             let mut ctl = Lane::listen(ctl).await?;
             let mut bulk = Lane::listen(bulk).await?;
+            let welcome = (&welcome, probe.as_ref().map(Probe::sign), peer.is_some());
             if say(&mut stream, &welcome).await.is_err() {
                 return Ok(None);
             }
             let mut byte = [0];
-            tokio::select! {
+            let reads_us = tokio::select! {
                 greeted = async {
-                    ctl.greeted().await?;
-                    bulk.greeted().await
+                    bulk.greeted().await?;
+                    ctl.greeted().await
                 } => greeted?,
                 _ = stream.read(&mut byte) => return Ok(None),
-            }
-            ctl.greet().await?;
-            bulk.greet().await?;
-            Ok(Some(Lanes { ctl: ctl.split(), bulk: bulk.split() }))
+            };
+            ctl.greet(peer.is_some()).await?;
+            bulk.greet(peer.is_some()).await?;
+            let kinship = Kinship { peer, reads_us };
+            Ok(Some((Lanes { ctl: ctl.split(), bulk: bulk.split() }, kinship)))
         };
         let greeted = tokio::select! {
             _ = stop => return Err(CloseReason::Aborted),
@@ -139,7 +149,7 @@ impl Entry {
         };
         drop((ctl_file, bulk_file));
         match greeted {
-            Ok(Ok(Some(lanes))) => Ok((lanes, stream)),
+            Ok(Ok(Some((lanes, kinship)))) => Ok((lanes, stream, kinship)),
             Ok(Ok(None)) => Err(CloseReason::Vanished),
             Ok(Err(LinkError(text))) => Err(CloseReason::Failed(text)),
             Err(_) => Err(CloseReason::Silent(HELLO_DEADLINE)),

@@ -11,12 +11,13 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::directory::{self, DOOR};
-use super::handshake::{Unheard, hear, say};
+use super::handshake::{Unheard, hear, kin, say};
 use super::link::{Lanes, LinkError};
 use super::outbox::{Outbox, Shared};
-use super::session::{self, Sink};
+use super::session::{self, Kinship, Sink};
 use super::zmq::{Lane, ZmqReceiver, ZmqSender};
-use crate::wire::{Head, Hello, SessionId, Welcome};
+use crate::memory::Probe;
+use crate::wire::{Head, Hello, SessionId, Sign, Welcome};
 
 /// First and longest pause between two attempts.
 const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
@@ -136,6 +137,7 @@ struct Opened {
     accepted: Accepted,
     lanes: Lanes<ZmqSender, ZmqReceiver>,
     lifeline: UnixStream,
+    kinship: Kinship,
 }
 
 impl Opened {
@@ -146,8 +148,9 @@ impl Opened {
     ) -> (Accepted, Outbox<Out>) {
         let (shared, stop) = Shared::new();
         let outbox = Outbox::new(Arc::clone(&shared));
-        tokio::spawn(session::run(shared, stop, self.lanes, self.lifeline, sink, silence));
-        (self.accepted, outbox)
+        let Self { accepted, lanes, lifeline, kinship } = self;
+        tokio::spawn(session::run(shared, stop, lanes, lifeline, sink, silence, kinship));
+        (accepted, outbox)
     }
 }
 
@@ -165,11 +168,13 @@ async fn open(directory: &Path, door: &Path, hello: &Hello) -> Result<Opened, Co
     directory::check(directory).map_err(failed)?.map_err(not_ours)?;
     let mut lifeline = UnixStream::connect(door).await.map_err(failed)?;
     directory::check_peer(&lifeline).map_err(failed)?.map_err(not_ours)?;
-    say(&mut lifeline, hello).await.map_err(failed)?;
-    let welcome = hear(&mut lifeline).await.map_err(|fault| match fault {
-        Unheard::Io(error) => failed(error),
-        fault => ConnectError::Refused { door: door.into(), reason: fault.to_string() },
-    })?;
+    let probe = Probe::new();
+    say(&mut lifeline, &(hello, probe.as_ref().map(Probe::sign))).await.map_err(failed)?;
+    let (welcome, sign, reads_us): (Welcome, Option<Sign>, bool) =
+        hear(&mut lifeline).await.map_err(|fault| match fault {
+            Unheard::Io(error) => failed(error),
+            fault => ConnectError::Refused { door: door.into(), reason: fault.to_string() },
+        })?;
     let (ctl, bulk, accepted) = match welcome {
         Welcome::Refused(reason) => {
             return Err(ConnectError::Refused { door: door.into(), reason });
@@ -182,21 +187,26 @@ async fn open(directory: &Path, door: &Path, hello: &Hello) -> Result<Opened, Co
         return Err(not_ours("it names sockets outside of its directory".into()));
     }
     let (ctl, bulk) = (directory.join(ctl), directory.join(bulk));
+    let kinship = Kinship { peer: kin(&lifeline, sign.as_ref()), reads_us };
     let mut byte = [0];
     let lanes = tokio::select! {
-        lanes = lanes(&ctl, &bulk) => lanes,
+        lanes = lanes(&ctl, &bulk, kinship.peer.is_some()) => lanes,
         _ = lifeline.read(&mut byte) => Err(LinkError("it hung up".into())),
     };
     let lanes =
         lanes.map_err(|LinkError(detail)| ConnectError::Io { door: door.into(), detail })?;
-    Ok(Opened { accepted, lanes, lifeline })
+    Ok(Opened { accepted, lanes, lifeline, kinship })
 }
 
-async fn lanes(ctl: &Path, bulk: &Path) -> Result<Lanes<ZmqSender, ZmqReceiver>, LinkError> {
+async fn lanes(
+    ctl: &Path,
+    bulk: &Path,
+    reads: bool,
+) -> Result<Lanes<ZmqSender, ZmqReceiver>, LinkError> {
     let mut ctl = Lane::dial(ctl).await?;
     let mut bulk = Lane::dial(bulk).await?;
-    ctl.greet().await?;
-    bulk.greet().await?;
+    ctl.greet(reads).await?;
+    bulk.greet(reads).await?;
     ctl.greeted().await?;
     bulk.greeted().await?;
     Ok(Lanes { ctl: ctl.split(), bulk: bulk.split() })

@@ -22,7 +22,7 @@ use super::arrival::{Arrival, refuse};
 use super::directory::{self, DOOR, SocketFile};
 use super::handshake::{Unheard, hear};
 use crate::wire::limits::{HELLO_CONCURRENT, HELLO_DEADLINE};
-use crate::wire::{Hello, SessionId};
+use crate::wire::{Hello, SessionId, Sign};
 
 /// Pause after an accept that failed, for instance because the process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -177,7 +177,7 @@ where
         if !matches!(directory::check_peer(&stream), Ok(Ok(()))) {
             return None;
         }
-        let mut hello: Hello = match hear(&mut stream).await {
+        let (mut hello, sign): (Hello, Option<Sign>) = match hear(&mut stream).await {
             Ok(hello) => hello,
             Err(Unheard::Io(_) | Unheard::Stranger) => return None,
             Err(fault) => {
@@ -197,6 +197,6 @@ where
             hello.pid = pid.cast_unsigned();
         }
         let (directory, keeper) = (Arc::clone(&self.directory), Arc::clone(&self.keeper));
-        Some(Arrival::new(hello, stream, directory, keeper))
+        Some(Arrival::new(hello, sign, stream, directory, keeper))
     }
 }

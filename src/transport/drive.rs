@@ -26,7 +26,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// leader says so, see [`Stay`].
 const DOZE: Duration = Duration::from_millis(64);
 /// What is queued this soon after a turn waits for the next one: a burst becomes few packets.
-const BURST: Duration = Duration::from_micros(100);
+const BURST: Duration = Duration::from_micros(250);
 
 /// Whether a leader comes back at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,8 @@ struct State {
     parked: usize,
     /// When the last turn was.
     turned: Option<Instant>,
+    /// When the follower was last woken for something that was queued.
+    poked: Option<Instant>,
     /// The life of the runtime is over.
     over: bool,
 }
@@ -109,6 +111,7 @@ impl Drive {
                 stay: Stay::Slices,
                 parked: 0,
                 turned: None,
+                poked: None,
                 over: false,
             }),
             changed: Condvar::new(),
@@ -195,8 +198,16 @@ impl Drive {
                 return (self.poke)();
             }
             Holder::Follower => {
+                // To wake it once is fine; in a burst this thread does better without it.
+                let again = state.poked.is_some_and(|poked| poked.elapsed() < TICK);
+                state.poked = Some(Instant::now());
+                let lets_go = again && state.parked == 0 && !state.urgent;
                 drop(state);
-                return (self.poke)();
+                (self.poke)();
+                if lets_go {
+                    self.handover.notify_one();
+                }
+                return;
             }
         }
         drop(state);

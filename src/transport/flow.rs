@@ -11,9 +11,10 @@ use bytes::Bytes;
 
 use super::link::Frames;
 use super::outbox::PushError;
+use crate::memory::{self, Lent};
 use crate::wire::codec::{Acks, Kind, Malformed, Packet, Stream, chunk_header};
-use crate::wire::limits::{CHUNK_CREDIT, PACKET_CREDIT};
-use crate::wire::{Head, Message};
+use crate::wire::limits::{CHUNK_CREDIT, LOANS_MAX, PACKET_CREDIT};
+use crate::wire::{Head, Message, Parts};
 
 /// What the writer is to send next.
 #[derive(Debug)]
@@ -53,24 +54,57 @@ pub(crate) struct Flow {
     bye_acked: bool,
     /// Whether messages of the peer are still incomplete.
     incomplete: bool,
+    /// Whether the peer can map our memory, and what it was lent by packets that it has not
+    /// confirmed, with their numbers.
+    lends: bool,
+    lent: VecDeque<(u64, Lent)>,
 }
 
 impl Flow {
     /// Queues a message.
-    pub(crate) fn push<H: Head>(&mut self, message: Message<H>) -> Result<(), PushError> {
+    pub(crate) fn push<H: Head>(&mut self, mut message: Message<H>) -> Result<(), PushError> {
         if self.leaving || self.peer_leaving {
             return Err(PushError::Closed);
         }
-        if !self.queue.back().is_some_and(|packet| packet.has_room(&message.parts)) {
+        let lent = self.lend(&mut message.parts);
+        let has_room =
+            |packet: &Packet| packet.has_room(&message.parts) && packet.lendable() >= lent.len();
+        if !self.queue.back().is_some_and(has_room) {
             let packet = Packet::new(Kind::Data);
             self.queued += packet.size();
             self.queue.push_back(packet);
         }
+        let number = self.sent.ctl + self.queue.len() as u64;
         let packet = self.queue.back_mut().expect("a packet was just made if there was none");
         let before = packet.size();
         let outcome = packet.add(message);
         self.queued += packet.size() - before;
-        outcome.map_err(PushError::Unsendable)
+        outcome.map_err(PushError::Unsendable)?;
+        for (part, lent) in lent {
+            packet.lend(part, lent.loan);
+            self.lent.push_back((number, lent));
+        }
+        Ok(())
+    }
+
+    /// The peer can map our memory.
+    pub(crate) fn may_lend(&mut self) {
+        self.lends = true;
+    }
+
+    /// Takes out the parts that need not travel.
+    fn lend(&self, parts: &mut Parts) -> Vec<(usize, Lent)> {
+        if !self.lends {
+            return Vec::new();
+        }
+        let places = parts.iter_mut().enumerate();
+        let large = places.filter(|(_, part)| part.len() >= memory::WORTH);
+        let lent = large.filter_map(|(index, part)| {
+            let lent = memory::lend(part)?;
+            *part = Bytes::new();
+            Some((index, lent))
+        });
+        lent.take(LOANS_MAX).collect()
     }
 
     /// Bytes that wait to be sent.
@@ -158,6 +192,9 @@ impl Flow {
 
     /// Time for a sign of life, unless data was sent since the last call.
     pub(crate) fn beat(&mut self) {
+        while self.lent.front().is_some_and(|(_, lent)| lent.has_arrived()) {
+            self.lent.pop_front();
+        }
         self.beat_due = !self.sent_since_beat;
         self.sent_since_beat = false;
     }
@@ -176,6 +213,9 @@ impl Flow {
         }
         let opened = acks != self.confirmed;
         self.confirmed = acks;
+        while self.lent.front().is_some_and(|(packet, _)| *packet <= acks.ctl) {
+            self.lent.pop_front();
+        }
         Ok(opened && !self.is_flushed())
     }
 
@@ -203,6 +243,7 @@ impl Flow {
         self.leaving = true;
         self.queue = VecDeque::new();
         self.streams = VecDeque::new();
+        self.lent = VecDeque::new();
         self.queued = 0;
     }
 

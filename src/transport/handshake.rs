@@ -1,4 +1,6 @@
-//! What is said at the door: one message each way, `magic, version, length, msgpack`.
+//! What is said at the door: one message each way, `magic, version, length, msgpack`. With it comes
+//! a sign by which the other finds out whether it can map the sender's memory; whether it can, the
+//! door adds to its answer and the peer says when it greets.
 //!
 //! Magic and version come first and keep their place for ever, so that peers of different
 //! versions can at least tell each other so. The length is checked before anything is allocated.
@@ -9,7 +11,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
 
+use crate::memory;
+use crate::wire::Sign;
 use crate::wire::limits::{HELLO_MAX, PROTOCOL};
 
 const MAGIC: [u8; 8] = *b"oarlock\n";
@@ -28,6 +33,13 @@ pub(crate) enum Unheard {
     TooLong(u32),
     #[error("its message is unreadable: {0}")]
     Unreadable(String),
+}
+
+/// The process at the other end, if its memory can be mapped here. The kernel says which it is.
+pub(crate) fn kin(stream: &UnixStream, sign: Option<&Sign>) -> Option<u32> {
+    let pid = stream.peer_cred().ok()?.pid()?;
+    let pid = u32::try_from(pid).ok().filter(|pid| *pid != 0)?;
+    memory::can_borrow(pid, sign?).then_some(pid)
 }
 
 /// Sends `message`.

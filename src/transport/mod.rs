@@ -13,9 +13,10 @@
 //! - [`Door`], [`Arrival`], [`connect`]: how sessions begin (`directory`, `handshake`, `door`,
 //!   `arrival`, `dial`);
 //! - [`Outbox`], [`Event`], [`Sink`]: what the caller holds of one;
-//! - `session`, `reader`, `writer`: its tasks; `flow` and `inbox`: its books, without any I/O;
+//! - `session`, `reader`, `writer`, `ticks`: its tasks; `flow` and `inbox`: its books, without any I/O;
 //! - [`place`]: the cluster's directory and its connection file;
 //! - [`Drive`]: which thread runs all this;
+//! - large parts that the peer can map are lent by `flow` and mapped by `reader` (see `memory`);
 //! - `link`: what a lane is to the tasks; `zmq`: the one file that knows `zeromq`.
 
 mod arrival;
@@ -31,6 +32,7 @@ mod outbox;
 pub mod place;
 mod reader;
 mod session;
+mod ticks;
 mod writer;
 mod zmq;
 

@@ -15,7 +15,8 @@ use super::inbox::{Inbox, Taken};
 use super::link::{Frames, LinkError, Receiver};
 use super::outbox::Shared;
 use super::session::{CloseReason, Event, Sink};
-use crate::wire::codec::{Kind, Malformed, decode, read_chunk_header};
+use crate::memory::{self, BorrowError};
+use crate::wire::codec::{Arrived, Kind, Malformed, decode, read_chunk_header};
 use crate::wire::limits::{FRAME_MAX, HELD_MAX, SEND_STALL};
 use crate::wire::{Head, Message};
 
@@ -28,6 +29,8 @@ pub(crate) struct Reader<'a, In, T, R, L> {
     lifeline: L,
     sink: &'a Sink<In, T>,
     inbox: Inbox<In>,
+    /// The peer's process, if its memory can be mapped.
+    lender: Option<u32>,
     /// A chunk whose packet is still on the way; until then the bulk lane is not read.
     early: Option<Frames>,
     /// An event that the caller had no room for when the session was stopped.
@@ -48,9 +51,10 @@ where
         bulk: R,
         lifeline: L,
         sink: &'a Sink<In, T>,
+        lender: Option<u32>,
     ) -> Self {
-        let inbox = Inbox::new();
-        Self { shared, stop, ctl, bulk, lifeline, sink, inbox, early: None, undelivered: None }
+        let (inbox, early, undelivered) = (Inbox::new(), None, None);
+        Self { shared, stop, ctl, bulk, lifeline, sink, inbox, lender, early, undelivered }
     }
 
     /// Reads until the session ends. Returns an event that could not be delivered, if any.
@@ -80,7 +84,11 @@ where
             }
         };
         match frames {
-            Ok((true, frames)) => self.on_packet(frames).await,
+            Ok((true, frames)) => match self.on_packet(frames).await {
+                // If the peer has ended, the memory it lent is gone with it.
+                Err(CloseReason::Failed(text)) => self.on_error(LinkError(text)).await,
+                taken => taken,
+            },
             Ok((false, frames)) => self.on_chunk(frames).await,
             Err(error) => self.on_error(error).await,
         }
@@ -88,13 +96,14 @@ where
 
     async fn on_packet(&mut self, (header, blob): Frames) -> Result<(), CloseReason> {
         self.shared.heard.store(true, Ordering::Relaxed);
-        let arrived = decode::<In>(&header, &blob).map_err(protocol)?;
+        let mut arrived = decode::<In>(&header, &blob).map_err(protocol)?;
         drop((header, blob));
         if arrived.kind == Kind::Data {
             self.confirm(|flow| {
                 flow.admit_packet()?;
                 flow.confirm(arrived.acks)
             })?;
+            self.borrow(&mut arrived)?;
             let ready = self.inbox.packet(arrived.items);
             self.deliver(ready).await?;
             self.took(1, 0);
@@ -116,6 +125,20 @@ where
             Ok(true)
         })?;
         self.shared.settle();
+        Ok(())
+    }
+
+    /// Puts what is lent into its places.
+    fn borrow(&self, arrived: &mut Arrived<In>) -> Result<(), CloseReason> {
+        for (message, part, loan) in &arrived.loans {
+            let text = "it lends memory that this process cannot map";
+            let pid = self.lender.ok_or_else(|| CloseReason::Protocol(text.into()))?;
+            let borrowed = memory::borrow(pid, loan).map_err(|error| match error {
+                BorrowError::Unreachable { .. } => CloseReason::Failed(error.to_string()),
+                BorrowError::Untrue { .. } => CloseReason::Protocol(error.to_string()),
+            })?;
+            arrived.items[*message].message.parts[*part] = borrowed;
+        }
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use super::link::{Lanes, Receiver, Sender};
 use super::outbox::Shared;
 use super::reader::Reader;
 use super::writer::Writer;
+use crate::memory::Presence;
 use crate::wire::{Head, Message};
 
 /// Why a session ended.
@@ -85,6 +86,15 @@ impl<In, T> fmt::Debug for Sink<In, T> {
     }
 }
 
+/// What the two processes of a session can do with each other's memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kinship {
+    /// The peer, if we can map its memory.
+    pub(crate) peer: Option<u32>,
+    /// Whether the peer can map ours.
+    pub(crate) reads_us: bool,
+}
+
 /// Runs a session until it ends and tells so. Sockets are closed before the caller is told, so a
 /// caller that is slow to take the news keeps nothing open.
 pub(crate) async fn run<In, T, S, R, L>(
@@ -94,6 +104,7 @@ pub(crate) async fn run<In, T, S, R, L>(
     lifeline: L,
     sink: Sink<In, T>,
     silence: Option<Duration>,
+    kinship: Kinship,
 ) where
     In: Head,
     T: Send + 'static,
@@ -101,15 +112,21 @@ pub(crate) async fn run<In, T, S, R, L>(
     R: Receiver,
     L: AsyncRead + Unpin + Send,
 {
+    let presence = kinship.reads_us.then(Presence::new);
+    if presence.is_some() {
+        shared.flow.lock().may_lend();
+    }
     let Lanes { ctl: (ctl_out, ctl_in), bulk: (bulk_out, bulk_in) } = lanes;
     let writer = Writer::new(Arc::clone(&shared), ctl_out, bulk_out, silence);
     let writer = tokio::spawn(writer.run());
-    let reader = Reader::new(Arc::clone(&shared), stop, ctl_in, bulk_in, lifeline, &sink);
+    let reader =
+        Reader::new(Arc::clone(&shared), stop, ctl_in, bulk_in, lifeline, &sink, kinship.peer);
     let undelivered = reader.run().await;
     writer.abort();
     // Its end is what is waited for; that it was aborted is known.
     let _ = writer.await;
     let reason = shared.shut();
+    drop(presence);
     if let Some(event) = undelivered {
         let _ = sink.sender.send(event).await;
     }

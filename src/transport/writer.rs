@@ -1,29 +1,39 @@
 //! The sending task of a session: drains the queue as far as the credit goes, keeps the beat,
 //! counts silence, and sees to it that a goodbye ends.
 //!
-//! Silence is counted in ticks of this task, not in time: a process that was stopped and goes on
-//! sees one tick, not a minute of silence, and does not declare its peers dead.
+//! One side of a session counts the other's silence, and the other side beats for it; back it hears
+//! a beat now and then, enough to know that its own are taken. Silence is counted in ticks of this
+//! task, not in time: a process that was stopped and goes on sees one tick, not a minute of silence,
+//! and does not declare its peers dead.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{
-    Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until, timeout,
-};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::flow::Outgoing;
 use super::link::Sender;
 use super::outbox::Shared;
 use super::session::CloseReason;
+use super::ticks::Ticks;
+use crate::memory;
 use crate::wire::limits::{BEATS_UNHEARD, GOODBYE, HEARTBEAT, SEND_STALL};
+
+/// Ticks in which a silent peer is found to be lost. More of them find it sooner after its time,
+/// and each is a wake-up.
+const TICKS_OF_SILENCE: u32 = 5;
+/// Who counts silence beats at one of so many ticks, which is often enough for the other side: it
+/// goes on for [`BEATS_UNHEARD`] of its own. Every beat wakes both processes.
+const RARELY: u32 = 15;
 
 /// See the module.
 pub(crate) struct Writer<S> {
     shared: Arc<Shared>,
     ctl: S,
     bulk: S,
-    beat: Duration,
+    period: Duration,
     silence: Option<Duration>,
+    ticks: u32,
     /// Ticks in a row without anything from the peer.
     unheard: u32,
     /// Until when the goodbye has to come nearer, and how near it was.
@@ -32,15 +42,13 @@ pub(crate) struct Writer<S> {
 
 impl<S: Sender> Writer<S> {
     pub(crate) fn new(shared: Arc<Shared>, ctl: S, bulk: S, silence: Option<Duration>) -> Self {
-        // Four ticks at least, or one late packet of the peer would count as silence.
-        let beat = silence.map_or(HEARTBEAT, |silence| HEARTBEAT.min(silence / 4));
-        let beat = beat.max(Duration::from_millis(1));
-        Self { shared, ctl, bulk, beat, silence, unheard: 0, goodbye: None }
+        let period = silence.map_or(HEARTBEAT, |silence| silence / TICKS_OF_SILENCE);
+        let period = period.max(Duration::from_millis(1));
+        Self { shared, ctl, bulk, period, silence, ticks: 0, unheard: 0, goodbye: None }
     }
 
     pub(crate) async fn run(mut self) {
-        let mut ticks: Interval = interval_at(Instant::now() + self.beat, self.beat);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = Ticks::every(self.period);
         loop {
             if let Err(reason) = self.send_all().await {
                 return self.shared.end(reason);
@@ -50,7 +58,7 @@ impl<S: Sender> Writer<S> {
             let shared = Arc::clone(&self.shared);
             tokio::select! {
                 () = shared.wake.notified() => {}
-                _ = ticks.tick() => if let Err(reason) = self.tick() {
+                () = ticks.next() => if let Err(reason) = self.tick() {
                     return self.shared.end(reason);
                 },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
@@ -86,12 +94,18 @@ impl<S: Sender> Writer<S> {
     }
 
     fn tick(&mut self) -> Result<(), CloseReason> {
+        memory::trim();
+        self.ticks = self.ticks.wrapping_add(1);
         self.unheard = if self.shared.was_heard() { 0 } else { self.unheard.saturating_add(1) };
-        if self.unheard < BEATS_UNHEARD {
+        // Silence is answered, too: the other side fell silent if it heard nothing for too long,
+        // as from a process that was stopped, and goes on when it hears something.
+        let is_due =
+            self.silence.is_none() || self.unheard > 0 || self.ticks.is_multiple_of(RARELY);
+        if is_due && self.unheard < BEATS_UNHEARD {
             self.shared.flow.lock().beat();
         }
         match self.silence {
-            Some(silence) if self.beat * self.unheard >= silence => {
+            Some(silence) if self.period * self.unheard >= silence => {
                 Err(CloseReason::Silent(silence))
             }
             _ => Ok(()),

@@ -19,6 +19,9 @@ use super::link::{Frames, LinkError, Receiver, Sender};
 /// The first message in each direction; proves that the lane works.
 const GREETING: &[u8] = b"oarlock lane";
 
+/// Second frame of the greeting of a peer that can map the memory of the other.
+const READS: &[u8] = b"reads";
+
 /// A lane before its peer has said anything.
 pub(crate) struct Lane(DealerSocket);
 
@@ -40,20 +43,22 @@ impl Lane {
         Ok(Self(socket))
     }
 
-    /// Sends our greeting.
-    pub(crate) async fn greet(&mut self) -> Result<(), LinkError> {
-        self.0.send(message((Bytes::from_static(GREETING), Bytes::new()))).await.map_err(text)
+    /// Sends our greeting, and whether we can map the peer's memory.
+    pub(crate) async fn greet(&mut self, reads: bool) -> Result<(), LinkError> {
+        let reads = Bytes::from_static(if reads { READS } else { b"" });
+        self.0.send(message((Bytes::from_static(GREETING), reads))).await.map_err(text)
     }
 
-    /// Waits for the peer's greeting, after which nobody else is let in.
-    pub(crate) async fn greeted(&mut self) -> Result<(), LinkError> {
-        let (greeting, _) = frames(self.0.recv().await.map_err(text)?)?;
+    /// Waits for the peer's greeting, after which nobody else is let in. Says whether the peer can
+    /// map our memory.
+    pub(crate) async fn greeted(&mut self) -> Result<bool, LinkError> {
+        let (greeting, reads) = frames(self.0.recv().await.map_err(text)?)?;
         if greeting != GREETING {
             return Err(LinkError("the lane does not begin with a greeting".into()));
         }
         // The files are unlinked by their owner; that they are missing here is no fault.
         self.0.unbind_all().await;
-        Ok(())
+        Ok(reads == READS)
     }
 
     /// The two halves of a working lane.

@@ -1,25 +1,29 @@
 //! Messages become packets and streams, and back.
 //!
-//! A packet is two frames. The *header* is one msgpack array `[kind, acks, acks, items]`, an item
-//! being `[head, tags]` with one tag per part: `length << 1` for a part that lies in the *blob*
-//! (the second frame, all such parts end to end), `length << 1 | 1` for one that travels on the
-//! bulk lane. Bulk parts of a message are grouped into streams by [`runs`], a rule both sides
-//! apply, and streams are numbered by order of mention: nothing else has to be told.
+//! A packet is two frames. The *header* is the kind, the two acks, the number of messages, and the
+//! messages. Each is a head, in its short form (see [`compact`](super::compact)) or as code 0, four
+//! bytes of length and so much msgpack, then the number of its parts and one tag for each: `length
+//! << 1` for a part that lies in the *blob* (the second frame, all such parts end to end), `length
+//! << 1 | 1` for one that travels on the bulk lane. Numbers whose size is not said are written as
+//! in short forms. Bulk parts of a message are grouped into streams by [`runs`], a rule both sides
+//! apply, and streams are numbered by order of mention: nothing else has to be told. What is left
+//! of the header behind the messages are the *loans* of parts that do not travel: see [`loan`].
 //!
 //! Invariants: nothing is allocated from an announced length, only from bytes that are there; what
 //! [`decode`] returns obeys every limit; a packet that [`Packet::seal`] made is one it accepts.
 
-use std::fmt;
-
 use bytes::{Bytes, BytesMut};
-use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use smallvec::SmallVec;
 use thiserror::Error;
 
+use super::compact::{GENERAL, Reader, Writer, push_number};
 use super::limits::{
-    CHUNK, FRAME_MAX, INLINE_MAX, INLINE_PART, PACKET_MESSAGES, PART_MAX, PARTS_MAX, RUN_MAX,
+    CHUNK, FRAME_MAX, HEADER_MAX, INLINE_MAX, INLINE_PART, LOANS_MAX, PACKET_MESSAGES, PART_MAX,
+    PARTS_MAX, RUN_MAX,
 };
+use super::loan::{self, Loan, Place};
 use super::message::{Head, Message, Parts};
 
 /// What a packet is for.
@@ -55,8 +59,10 @@ pub struct Unsendable(String);
 #[error("{0}")]
 pub struct Malformed(pub String);
 
-/// `0x94 kind 0xcf acks.ctl 0xcf acks.bulk 0xdd count`: fixed, so that acks go in last.
-const PREFIX: usize = 2 + 9 + 9 + 5;
+/// Kind, acks and number of messages: fixed, so that they go in last.
+const PREFIX: usize = 1 + 8 + 8 + 4;
+/// Reserved for a header at once: enough for one message, which is what an idle cluster sends.
+const HEADER: usize = 128;
 /// Nesting of a head; real ones stay below ten.
 const DEPTH: usize = 64;
 
@@ -69,13 +75,16 @@ pub struct Packet {
     messages: usize,
     streams: Vec<Stream>,
     streamed: u64,
+    loans: Vec<Place>,
 }
 
 impl Packet {
     /// An empty packet.
     pub fn new(kind: Kind) -> Self {
-        let header = vec![0; PREFIX];
-        Self { kind, header, blob: Vec::new(), messages: 0, streams: Vec::new(), streamed: 0 }
+        let mut header = Vec::with_capacity(HEADER);
+        header.resize(PREFIX, 0);
+        let (streams, loans) = (Vec::new(), Vec::new());
+        Self { kind, header, blob: Vec::new(), messages: 0, streams, streamed: 0, loans }
     }
 
     /// Whether a message with these parts belongs into this packet rather than into the next.
@@ -126,14 +135,29 @@ impl Packet {
         Ok(())
     }
 
+    /// Says where a part of the message added last lies; it was added empty. At most
+    /// [`LOANS_MAX`] may be lent in one packet.
+    pub fn lend(&mut self, part: usize, loan: Loan) {
+        self.loans.push((self.messages - 1, part, loan));
+    }
+
+    /// How many more parts can be lent in this packet.
+    pub fn lendable(&self) -> usize {
+        LOANS_MAX.saturating_sub(self.loans.len())
+    }
+
     fn write_item<H: Head>(&mut self, head: &H, tags: &[u64]) -> Result<(), Unsendable> {
         let mark = self.header.len();
-        let written = rmp_serde::encode::write(&mut self.header, &(head, tags));
+        let written = write_head(head, &mut self.header);
+        push_number(&mut self.header, tags.len() as u64);
+        for tag in tags {
+            push_number(&mut self.header, *tag);
+        }
         let fault = match written {
             Err(error) => format!("a message cannot be encoded: {error}"),
-            Ok(()) if self.header.len() > FRAME_MAX => {
+            Ok(()) if self.header.len() > HEADER_MAX => {
                 let len = self.header.len() - mark;
-                format!("the head of a message is {len} bytes long, the limit is {FRAME_MAX}")
+                format!("the head of a message is {len} bytes long, the limit is {HEADER_MAX}")
             }
             Ok(()) => return Ok(()),
         };
@@ -150,16 +174,31 @@ impl Packet {
     /// The two frames, and the streams that are to follow on the bulk lane, in order.
     pub fn seal(mut self, acks: Acks) -> (Bytes, Bytes, Vec<Stream>) {
         let prefix = &mut self.header[..PREFIX];
-        prefix[0] = 0x94;
-        prefix[1] = self.kind as u8;
-        prefix[2] = 0xcf;
-        prefix[3..11].copy_from_slice(&acks.ctl.to_be_bytes());
-        prefix[11] = 0xcf;
-        prefix[12..20].copy_from_slice(&acks.bulk.to_be_bytes());
-        prefix[20] = 0xdd;
-        prefix[21..].copy_from_slice(&(self.messages as u32).to_be_bytes());
+        prefix[0] = self.kind as u8;
+        prefix[1..9].copy_from_slice(&acks.ctl.to_le_bytes());
+        prefix[9..17].copy_from_slice(&acks.bulk.to_le_bytes());
+        prefix[17..].copy_from_slice(&(self.messages as u32).to_le_bytes());
+        for place in &self.loans {
+            loan::write(place, &mut self.header);
+        }
         (self.header.into(), self.blob.into(), self.streams)
     }
+}
+
+/// Writes a head in the shortest form it has.
+fn write_head<H: Head>(head: &H, out: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
+    let mut short = Writer::default();
+    if head.write_short(&mut short) {
+        out.extend_from_slice(short.as_slice());
+        return Ok(());
+    }
+    out.extend_from_slice(&[GENERAL, 0, 0, 0, 0]);
+    let begin = out.len();
+    rmp_serde::encode::write(out, head)?;
+    // A length that does not fit is that of a head that is refused for it.
+    let len = (out.len() - begin) as u32;
+    out[begin - 4..begin].copy_from_slice(&len.to_le_bytes());
+    Ok(())
 }
 
 /// Bulk parts of one message that travel end to end as one stream.
@@ -267,6 +306,8 @@ pub struct Arrived<H> {
     pub acks: Acks,
     /// Its messages.
     pub items: Vec<Item<H>>,
+    /// Parts that are lent, each once; their places are still empty.
+    pub loans: Vec<Place>,
 }
 
 /// A message as it arrived, perhaps without some of its parts.
@@ -294,41 +335,71 @@ pub fn decode<H: Head>(header: &[u8], blob: &[u8]) -> Result<Arrived<H>, Malform
     if count > PACKET_MESSAGES {
         return broken(format!("{count} messages in a packet, the limit is {PACKET_MESSAGES}"));
     }
-    let mut reader = rmp_serde::Deserializer::from_read_ref(&header[PREFIX..]);
-    reader.set_max_depth(DEPTH);
+    let mut reader = Reader::new(&header[PREFIX..]);
     let mut blob = Bytes::copy_from_slice(blob);
     let mut items = Vec::with_capacity(count.min(header.len() - PREFIX));
     for _ in 0..count {
-        let (head, Tags(tags)) = <(H, Tags)>::deserialize(&mut reader)
-            .map_err(|error| Malformed(format!("an unreadable message: {error}")))?;
+        let head = read_head(&mut reader)?;
+        let tags = read_tags(&mut reader)?;
         items.push(read_item(head, &tags, &mut blob)?);
     }
-    if !blob.is_empty() || IgnoredAny::deserialize(&mut reader).is_ok() {
+    if !blob.is_empty() {
         return broken("a packet with bytes that no message claims".into());
     }
-    Ok(Arrived { kind, acks, items })
+    let loans = loan::read(&mut reader, &items)?;
+    Ok(Arrived { kind, acks, items, loans })
 }
 
 fn read_prefix(header: &[u8]) -> Result<(Kind, Acks, usize), Malformed> {
-    let number = |from: usize| {
-        let digits = header[from..from + 8].try_into().expect("a slice of eight bytes");
-        u64::from_be_bytes(digits)
-    };
+    let fault = || Malformed(format!("a packet header of {} bytes", header.len()));
     if header.len() < PREFIX {
-        return broken(format!("a packet header of {} bytes", header.len()));
+        return Err(fault());
     }
-    if [header[0], header[2], header[11], header[20]] != [0x94, 0xcf, 0xcf, 0xdd] {
-        return broken("a packet header of another form".into());
-    }
-    let kind = match header[1] {
+    let mut reader = Reader::new(header);
+    let kind = match reader.byte().ok_or_else(fault)? {
         0 => Kind::Data,
         1 => Kind::Ack,
         2 => Kind::Bye,
         3 => Kind::ByeAck,
         other => return broken(format!("a packet of unknown kind {other}")),
     };
-    let count = u32::from_be_bytes([header[21], header[22], header[23], header[24]]);
-    Ok((kind, Acks { ctl: number(3), bulk: number(12) }, count as usize))
+    let ctl = u64::from_le_bytes(reader.fixed().ok_or_else(fault)?);
+    let bulk = u64::from_le_bytes(reader.fixed().ok_or_else(fault)?);
+    let count = u32::from_le_bytes(reader.fixed().ok_or_else(fault)?);
+    Ok((kind, Acks { ctl, bulk }, count as usize))
+}
+
+fn read_head<H: Head>(reader: &mut Reader) -> Result<H, Malformed> {
+    let cut = || Malformed("an unreadable message: it is cut off".into());
+    let code = reader.byte().ok_or_else(cut)?;
+    if code != GENERAL {
+        let fault = || Malformed(format!("an unreadable message: no head of short form {code}"));
+        return H::read_short(code, reader).ok_or_else(fault);
+    }
+    let len = u32::from_le_bytes(reader.fixed().ok_or_else(cut)?);
+    let bytes = reader.slice(len as usize).ok_or_else(cut)?;
+    let mut general = rmp_serde::Deserializer::from_read_ref(bytes);
+    general.set_max_depth(DEPTH);
+    let head = H::deserialize(&mut general)
+        .map_err(|error| Malformed(format!("an unreadable message: {error}")))?;
+    if IgnoredAny::deserialize(&mut general).is_ok() {
+        return broken("an unreadable message: more than a head".into());
+    }
+    Ok(head)
+}
+
+/// The tags of one message; grows with the bytes that are there, whatever their count says.
+fn read_tags(reader: &mut Reader) -> Result<SmallVec<[u64; 4]>, Malformed> {
+    let cut = || Malformed("an unreadable message: its tags are cut off".into());
+    let count = reader.number().ok_or_else(cut)?;
+    if count > PARTS_MAX as u64 {
+        return broken(format!("a message of {count} parts, the limit is {PARTS_MAX}"));
+    }
+    let mut tags = SmallVec::new();
+    for _ in 0..count {
+        tags.push(reader.number().ok_or_else(cut)?);
+    }
+    Ok(tags)
 }
 
 fn read_item<H>(head: H, tags: &[u64], blob: &mut Bytes) -> Result<Item<H>, Malformed> {
@@ -356,36 +427,6 @@ fn read_item<H>(head: H, tags: &[u64], blob: &mut Bytes) -> Result<Item<H>, Malf
 
 fn broken<T>(text: String) -> Result<T, Malformed> {
     Err(Malformed(text))
-}
-
-/// The tags of one message; grows with the bytes that are there, whatever their count says.
-struct Tags(SmallVec<[u64; 4]>);
-
-impl<'de> Deserialize<'de> for Tags {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Tags;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the tags of a message's parts")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Tags, A::Error> {
-                let mut tags = SmallVec::new();
-                while let Some(tag) = seq.next_element()? {
-                    if tags.len() == PARTS_MAX {
-                        return Err(A::Error::custom(format!("more than {PARTS_MAX} parts")));
-                    }
-                    tags.push(tag);
-                }
-                Ok(Tags(tags))
-            }
-        }
-
-        deserializer.deserialize_seq(Reader)
-    }
 }
 
 #[cfg(test)]

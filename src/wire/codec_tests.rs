@@ -1,9 +1,13 @@
 //! Frames as a faulty peer could make them.
 
+use std::fmt;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::{FromClient, FuncId, Target, ToEngine};
+use crate::wire::{
+    ClientId, EngineId, FromClient, FromEngine, FuncId, Status, Target, TaskId, ToClient, ToEngine,
+};
 
 fn packet(parts: &[usize]) -> (Bytes, Bytes, Vec<Stream>) {
     let mut packet = Packet::new(Kind::Data);
@@ -97,12 +101,16 @@ fn a_head_that_is_too_long_is_refused_and_leaves_the_packet_as_it_was() {
 fn what_a_header_announces_is_not_allocated() {
     let (header, blob, _) = packet(&[]);
     let mut bytes = header.to_vec();
-    bytes[21..25].copy_from_slice(&u32::MAX.to_be_bytes());
+    bytes[PREFIX - 4..PREFIX].copy_from_slice(&u32::MAX.to_le_bytes());
     assert!(fault(&bytes, &blob).contains("4294967295 messages"));
-    // One message whose tags are announced as 2^32 - 1 of them.
-    let mut bytes = header[..header.len() - 1].to_vec();
-    bytes.extend_from_slice(&[0xdd, 0xff, 0xff, 0xff, 0xff]);
-    assert!(fault(&bytes, &blob).contains("unreadable"));
+    // One message whose tags are announced as more than there may be, and as more than there are.
+    let announced = |tags: &[u8]| fault(&[&header[..header.len() - 1], tags].concat(), &blob);
+    assert!(announced(&[0xff, 0xff, 0xff, 0xff, 0x0f]).contains("the limit is"));
+    assert!(announced(&[0xff, 0xff, 0x3f]).contains("cut off"));
+    // A general head that is announced to be longer than the header.
+    let mut bytes = header.to_vec();
+    bytes[PREFIX + 1..PREFIX + 5].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(fault(&bytes, &blob).contains("cut off"));
 }
 
 #[test]
@@ -112,7 +120,7 @@ fn parts_must_lie_in_the_blob_and_fill_it() {
     assert!(fault(&header, &[blob.to_vec(), vec![0]].concat()).contains("no message claims"));
     let mut trailing = header.to_vec();
     trailing.push(0);
-    assert!(fault(&trailing, &blob).contains("no message claims"));
+    assert!(fault(&trailing, &blob).contains("a loan that is cut off"));
     let mut empty_stream = header.to_vec();
     *empty_stream.last_mut().unwrap() = 1;
     assert!(fault(&empty_stream, b"").contains("a part of 0 bytes"));
@@ -121,7 +129,44 @@ fn parts_must_lie_in_the_blob_and_fill_it() {
     assert_eq!(read_chunk_header(&chunk_header(7, 1 << 40)), Ok((7, 1 << 40)));
 }
 
+fn status() -> impl Strategy<Value = Status> {
+    use Status::{Cancelled, Error, Lost, Ok, Partial, Refused};
+    prop::sample::select(vec![Ok, Error, Partial, Cancelled, Lost, Refused])
+}
+
+fn kind() -> impl Strategy<Value = crate::wire::Kind> {
+    prop::sample::select(vec![crate::wire::Kind::Apply, crate::wire::Kind::Chunk])
+}
+
+fn comes_back<H: Head + Clone + PartialEq + fmt::Debug>(head: H) {
+    let mut packet = Packet::new(Kind::Data);
+    packet.add(Message::bare(head.clone())).unwrap();
+    let (header, blob, _) = packet.seal(Acks::default());
+    let arrived = decode::<H>(&header, &blob).unwrap();
+    assert_eq!(arrived.items[0].message.head, head);
+    for end in 0..header.len() {
+        assert!(decode::<H>(&header[..end], &blob).is_err(), "it is read when cut at {end}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn heads_of_every_value_come_back_and_none_is_read_that_is_cut_off(
+        (client, seq, engine) in (any::<u32>(), any::<u64>(), any::<Option<u32>>()),
+        (func, kind, status) in (any::<[u8; 16]>(), kind(), status()),
+        stamps in any::<(Option<i64>, i64, i64)>(),
+        (counts, any) in (prop::collection::vec(any::<u32>(), 0..3), any::<bool>()),
+    ) {
+        let (submitted, started, completed) = stamps;
+        let (id, func) = (TaskId { client: ClientId(client), seq }, FuncId(func));
+        let engine = engine.map(EngineId);
+        let target = if any { Target::Any } else { Target::Among(engine.into_iter().collect()) };
+        comes_back(FromClient::Submit { first: seq, func, kind, target, counts });
+        comes_back(ToEngine::Task { id, func, kind });
+        comes_back(FromEngine::Result { id, status, started, completed });
+        comes_back(ToClient::Result { seq, status, engine, submitted, started, completed });
+    }
+
     #[test]
     fn garbage_is_refused_and_never_panics(
         header in proptest::collection::vec(any::<u8>(), 0..200),
@@ -131,6 +176,9 @@ proptest! {
         let (valid, _, _) = packet(&[]);
         let prefixed = [&valid[..PREFIX], &header].concat();
         let _ = decode::<FromClient>(&prefixed, &blob);
+        let _ = decode::<FromEngine>(&prefixed, &blob);
+        let _ = decode::<ToClient>(&prefixed, &blob);
+        let _ = decode::<ToEngine>(&prefixed, &blob);
     }
 
     #[test]
@@ -149,4 +197,58 @@ proptest! {
             prop_assert_eq!(inline, blob.len());
         }
     }
+}
+
+fn lending(places: &[(usize, u64)]) -> (Bytes, Bytes) {
+    let mut packet = Packet::new(Kind::Data);
+    let parts = [0, 5, 0].map(|len| Bytes::from(vec![7; len])).into_iter().collect();
+    packet.add(Message { head: ToEngine::Func(FuncId([1; 16])), parts }).unwrap();
+    for (part, len) in places {
+        let (descriptor, nonce, slot, token, offset) = (3, u64::MAX, 5, 6, 7);
+        packet.lend(*part, Loan { descriptor, nonce, slot, token, offset, len: *len });
+    }
+    let (header, blob, _) = packet.seal(Acks::default());
+    (header, blob)
+}
+
+#[test]
+fn lent_parts_are_empty_and_named() {
+    let (header, blob) = lending(&[(0, 1), (2, 1 << 30)]);
+    let arrived = decode::<ToEngine>(&header, &blob).unwrap();
+    let named: Vec<_> = arrived.loans.iter().map(|(m, part, loan)| (*m, *part, loan.len)).collect();
+    assert_eq!(named, [(0, 0, 1), (0, 2, 1 << 30)]);
+    assert_eq!(
+        arrived.items[0].message.parts.iter().map(Bytes::len).collect::<Vec<_>>(),
+        [0, 5, 0]
+    );
+    assert_eq!(arrived.kind, Kind::Data);
+}
+
+#[test]
+fn loans_that_fit_no_place_are_refused() {
+    for places in [&[(1, 1)][..], &[(3, 1)], &[(0, 0)], &[(0, PART_MAX + 1)], &[(2, 1), (0, 1)]] {
+        let (header, blob) = lending(places);
+        assert!(fault(&header, &blob).starts_with("a loan for part"), "{places:?}");
+    }
+    let (header, blob) = lending(&[(0, 1), (0, 1)]);
+    assert!(fault(&header, &blob).starts_with("a loan"), "a place is named once");
+    let (header, blob) = lending(&[(0, 1)]);
+    assert!(fault(&header[..header.len() - 1], &blob).starts_with("a loan that is cut off"));
+}
+
+#[test]
+fn loans_are_bounded() {
+    let lend = |count: usize| {
+        let mut packet = Packet::new(Kind::Data);
+        let parts = (0..count).map(|_| Bytes::new()).collect();
+        packet.add(Message { head: ToEngine::Func(FuncId([1; 16])), parts }).unwrap();
+        for part in 0..count {
+            let (descriptor, nonce, slot, token, offset) = (3, 4, 5, 6, 7);
+            packet.lend(part, Loan { descriptor, nonce, slot, token, offset, len: 8 });
+        }
+        let (header, blob, _) = packet.seal(Acks::default());
+        decode::<ToEngine>(&header, &blob)
+    };
+    assert_eq!(lend(LOANS_MAX).unwrap().loans.len(), LOANS_MAX);
+    assert!(lend(LOANS_MAX + 1).unwrap_err().0.ends_with("loans in a packet"));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Version of everything in `wire`; peers of another version are refused at the door.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// Bytes a peer may send before it is authenticated.
 pub const HELLO_MAX: usize = 4096;
@@ -28,6 +28,10 @@ pub const FRAME_MAX: usize = 8 * 1024 * 1024;
 pub const PART_MAX: u64 = 1 << 40;
 /// Parts of one message.
 pub const PARTS_MAX: usize = 1 << 20;
+/// Parts lent in one packet; further ones travel.
+pub const LOANS_MAX: usize = 256;
+/// Longest header of a packet without its loans, of which each is shorter than 64 bytes.
+pub const HEADER_MAX: usize = FRAME_MAX - 64 * LOANS_MAX;
 /// Short parts that follow each other on the bulk lane share one stream of at most this length.
 pub const RUN_MAX: u64 = 1024 * 1024;
 /// Bytes of messages held back until their parts are there; beyond it the ctl lane is not read.
@@ -40,7 +44,7 @@ pub const PACKET_CREDIT: u64 = 1024;
 /// Chunks that may be on the way without an acknowledgement (4 MiB).
 pub const CHUNK_CREDIT: u64 = 64;
 
-/// A sign of life is sent when nothing else was for this long.
+/// A sign of life is sent to a peer that counts silence when nothing else was for this long.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Signs of life sent to a peer that gives none itself; further ones would only fill its queue.
 pub const BEATS_UNHEARD: u32 = 60;

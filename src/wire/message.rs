@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use super::compact::{Reader, Writer};
 use super::ids::{ClientId, EngineId, FuncId, SessionId, TaskId};
 
 /// Opaque bytes: first a pickle, then the buffers it refers to.
@@ -32,9 +33,20 @@ impl<H> Message<H> {
 }
 
 /// How a head behaves on the way.
-pub trait Head: Serialize + for<'de> Deserialize<'de> + Send + 'static {
+pub trait Head: Serialize + for<'de> Deserialize<'de> + Send + Sized + 'static {
     /// Whether the message must not overtake others that are in order.
     fn in_order(&self) -> bool;
+
+    /// Writes the head in its short form; `false`, and nothing written, if it has none. See
+    /// [`compact`](super::compact).
+    fn write_short(&self, _out: &mut Writer) -> bool {
+        false
+    }
+
+    /// The head whose short form has this code; `None` if there is none or it is broken.
+    fn read_short(_code: u8, _bytes: &mut Reader) -> Option<Self> {
+        None
+    }
 }
 
 /// Where a task may run.
@@ -315,30 +327,6 @@ pub enum FromEngine {
     },
     /// Recalled tasks that were not started and never will be here.
     Returned(Vec<TaskId>),
-}
-
-impl Head for FromClient {
-    fn in_order(&self) -> bool {
-        true
-    }
-}
-
-impl Head for ToClient {
-    fn in_order(&self) -> bool {
-        false
-    }
-}
-
-impl Head for ToEngine {
-    fn in_order(&self) -> bool {
-        matches!(self, Self::Func(_) | Self::Forget(_) | Self::Task { .. } | Self::Shutdown)
-    }
-}
-
-impl Head for FromEngine {
-    fn in_order(&self) -> bool {
-        false
-    }
 }
 
 /// What a peer says first, over the door, before anything else of it is read.

@@ -5,11 +5,14 @@
 //! Who talks to it: every other room.
 
 pub mod codec;
+pub mod compact;
 pub mod ids;
 pub mod limits;
+pub mod loan;
 pub mod message;
 
 pub use ids::{ClientId, EngineId, FuncId, SessionId, TaskId};
+pub use loan::{Loan, Sign};
 pub use message::{
     EngineInfo, FromClient, FromEngine, Head, Hello, Kind, Loss, Message, Parts, Reply, Request,
     Role, Stamp, Status, Target, ToClient, ToEngine, Welcome,

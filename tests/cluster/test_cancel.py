@@ -7,7 +7,11 @@ import pytest
 import oarlock
 
 DEADLINE = 20
-LARGE = 200_000_000
+
+
+def slow_argument():
+    """Something that travels for a while: large, but no piece of it is worth sharing memory."""
+    return [bytes(700_000) for _ in range(300)]
 
 
 def tell(path, _argument=None):
@@ -34,7 +38,7 @@ def test_cancelled_tasks_whose_arguments_still_travel_never_start(rc, tmp_path, 
     rc[0].apply_sync(abs, -1)
     view = rc[0] if kind == "direct" else rc.load_balanced_view()
     ran = [tmp_path / "large", tmp_path / "small"]
-    large = view.apply_async(tell, str(ran[0]), bytes(LARGE))
+    large = view.apply_async(tell, str(ran[0]), slow_argument())
     small = view.apply_async(tell, str(ran[1]))
     assert large.cancel()
     assert small.cancel()
@@ -47,7 +51,7 @@ def test_cancelled_tasks_whose_arguments_still_travel_never_start(rc, tmp_path, 
 
 def test_a_task_behind_one_whose_argument_travels_is_cancelled_alone(rc, tmp_path):
     ran = [tmp_path / "large", tmp_path / "small"]
-    large = rc[0].apply_async(tell, str(ran[0]), bytes(LARGE))
+    large = rc[0].apply_async(tell, str(ran[0]), slow_argument())
     small = rc[0].apply_async(tell, str(ran[1]))
     assert small.cancel()
     assert cancelled_unstarted(small)
@@ -59,7 +63,7 @@ def test_a_task_behind_one_whose_argument_travels_is_cancelled_alone(rc, tmp_pat
 def test_a_large_task_cancelled_behind_a_running_one_never_starts(rc, tmp_path, gate):
     held = rc[0].apply_async(gate.hold, "value")
     gate.wait_begun()
-    large = rc[0].apply_async(tell, str(tmp_path / "ran"), bytes(LARGE))
+    large = rc[0].apply_async(tell, str(tmp_path / "ran"), slow_argument())
     assert large.cancel()
     assert cancelled_unstarted(large)
     gate.release()

@@ -287,13 +287,19 @@ def test_a_result_of_another_clients_task_is_a_result_like_any_other(other, rc, 
     assert result.serial_time == pytest.approx(begun.serial_time, abs=1e-5)
 
 
-def test_a_failure_of_another_clients_task_is_told_too(other, lview):
+def test_a_failure_of_another_clients_task_is_told_too(other, lview, gate):
+    hold = gate.hold
+
     def fails():
+        hold(None)
         print("last words")
         raise KeyError("k")
 
     failed = lview.apply_async(fails)
     result = other.get_result(failed.msg_ids[0])
+    # Output is told from the moment the controller knows who watches; an answer says it does.
+    other.queue_status()
+    gate.release(1)
     with pytest.raises(KeyError):
         result.get(PATIENCE)
     assert isinstance(result.exception(), oarlock.RemoteError)

@@ -156,3 +156,55 @@ def test_the_tables_show_medians_ratios_dashes_failures_and_what_was_left_out(be
     assert "- dask was left out: distributed is not installed" in spread
     assert "- ray first: took longer than 60 s" in spread
     assert "ray 0.1" in medians
+
+
+def test_targets_say_what_is_wanted_and_seen_and_leave_out_what_was_not_measured(benchmarks):
+    report, runner = benchmarks
+    found = report.Report(
+        versions={"oarlock": "1", "pool": "2", "ray": "3"},
+        paces={"oarlock": 1.0, "pool": 1.0, "ray": 0.1},
+        skipped={},
+        cases=["fine", "bulk", "growth"],
+        repeat=1,
+        quick=False,
+        machine={"on": "a machine"},
+        core={"bytes of state per pending task, 1,000,000": 133.0},
+    )
+    found.outcomes.update(
+        {
+            ("oarlock", "fine"): runner.Outcomes({"rate": [900.0]}, 1),
+            ("pool", "fine"): runner.Outcomes({"rate": [100.0]}, 1),
+            ("oarlock", "bulk"): runner.Outcomes({"rate": [110.0]}, 1),
+            ("pool", "bulk"): runner.Outcomes({"rate": [50.0]}, 1),
+            ("ray", "bulk"): runner.Outcomes({"rate": [100.0]}, 1),
+            # One of two numbers that are added is missing.
+            ("oarlock", "growth"): runner.Outcomes({"client": [1.0]}, 1),
+        }
+    )
+    rows = rows_of(found.markdown())
+    times = "\N{MULTIPLICATION SIGN}"
+    assert rows["fine map"] == [f"at least 8.00 {times} pool", f"9.00 {times} pool", "yes"]
+    assert rows["map of 1,000,000 items"][1:] == [f"1.10 {times} the best peer", "no"]
+    assert rows["reactor: state of a pending task"] == ["at most 300 bytes", "133 bytes", "yes"]
+    assert "growth per 100,000 tasks" not in rows
+    assert not any(title.startswith("round trip") for title in rows)
+
+
+def test_a_floor_stands_beside_the_case_it_belongs_to_as_a_rate_where_that_is_a_rate(benchmarks):
+    report, runner = benchmarks
+    found = report.Report(
+        versions={"pool": "2"},
+        paces={"pool": 1.0},
+        skipped={},
+        cases=["roundtrip", "fine", "tail"],
+        repeat=1,
+        quick=False,
+        machine={"on": "a machine"},
+        floors=runner.Outcomes({"ping_p50": [42.0], "pickle": [2.0]}, 1),
+    )
+    rows = rows_of(found.markdown().partition("Floors")[0])
+    assert rows["round trip p50, µs"][-1] == "42.0"
+    fine = next(cells for title, cells in rows.items() if title.startswith("map of 50,000"))
+    assert fine[-1] == "500 000"
+    tail = next(cells for title, cells in rows.items() if title.startswith("heavy tail"))
+    assert tail[-1] == ""

@@ -106,6 +106,23 @@ def test_a_task_gives_the_value_of_its_call(core):
     assert [value(outcome) for outcome in run(core)] == [(3, 1), ((1,), {"b": 2})]
 
 
+def test_a_failure_is_told_even_where_nothing_more_can_be_loaded(core, monkeypatch):
+    def fail():
+        raise OSError("no descriptors are left")
+
+    core.apply(fail)
+    core.apply(int)
+    # As it is in an engine that has not failed yet, and where a task has used up all descriptors.
+    monkeypatch.delattr("oarlock.serialize.failures")
+    monkeypatch.setitem(sys.modules, "oarlock.serialize.failures", None)
+    (status, parts), (then, _) = run(core)
+    assert (status, then) == (ERROR, OK)
+    monkeypatch.undo()
+    raised = unpack_error(parts)
+    assert isinstance(raised, error.RemoteError)
+    assert (raised.ename, raised.evalue) == ("OSError", "no descriptors are left")
+
+
 def test_an_exception_is_the_outcome_of_its_task_alone(core):
     def divide(x):
         return 1 / x

@@ -80,6 +80,30 @@ def test_an_engine_needs_cloudpickle_and_nothing_else(new_client):
     assert not names & {"IPython", "tqdm", "ipywidgets", "asyncio"}
 
 
+# What an engine does without until a task needs it.
+NOT_BEFORE_A_TASK = {
+    "cloudpickle", "concurrent.futures", "contextlib", "dataclasses", "inspect", "logging",
+    "pathlib", "pickle", "re", "tempfile", "threading", "traceback", "typing", "oarlock.error",
+}  # fmt: skip
+
+
+def test_an_engine_is_ready_before_it_loads_what_only_some_tasks_need(bare):
+    loaded = modules_after("import oarlock.engine.loop") - bare
+    assert not loaded & NOT_BEFORE_A_TASK
+    assert len(loaded) < 45, sorted(loaded)
+
+
+def test_plain_results_need_no_more(bare):
+    code = "from oarlock.serialize import dumps, loads; assert loads(dumps('text')) == 'text'"
+    assert not (modules_after(code) - bare) & NOT_BEFORE_A_TASK
+
+
+def test_a_cluster_starts_its_engines_before_it_loads_the_client(bare):
+    loaded = modules_after("from oarlock import Cluster") - bare
+    late = {"cloudpickle", "tempfile", "oarlock.client", "oarlock.error", "oarlock.serialize"}
+    assert not loaded & late
+
+
 def test_public_names_are_the_same_whatever_was_imported_before():
     code = (
         "import importlib, pkgutil, types, oarlock\n"

@@ -171,7 +171,7 @@ def users_of(*modules: str) -> dict[str, set[str]]:
 
 
 def test_only_serialize_pickles():
-    users = users_of("pickle", "cloudpickle", "marshal", "dill")
+    users = users_of("pickle", "_pickle", "cloudpickle", "marshal", "dill")
     assert any(path.startswith("serialize/") for path in users)
     # The class of an error is no pickling.
     others = {

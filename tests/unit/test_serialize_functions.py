@@ -11,12 +11,11 @@ import pytest
 
 from oarlock import Reference, error, interactive
 from oarlock.serialize import dumps, loads, pack_error, pack_function, unpack_error
-from oarlock.serialize.packed import unpack_function
 
 
 def arrive(f):
     """The function as it is after the way it takes."""
-    return unpack_function(pack_function(f)[1])
+    return loads([pack_function(f)[1]])
 
 
 def test_importable_functions_go_by_reference():
@@ -195,11 +194,11 @@ print(pack_function(f)[1].hex())
 """)
     shown = interpreter(f"""
 from oarlock import namespace
+from oarlock.serialize import loads
 namespace.install({{"__name__": "__main__"}})
-from oarlock.serialize.packed import unpack_function
 import sys
 assert "email.mime.text" not in sys.modules
-print(unpack_function(bytes.fromhex("{body}"))())
+print(loads([bytes.fromhex("{body}")])())
 """)
     assert shown == "MIMEText"
 
@@ -269,7 +268,7 @@ def test_byte_code_of_another_python_is_refused(typed, user_namespace, monkeypat
     body = pack_function(typed("def f(): pass")["f"])[1]
     monkeypatch.setattr(codes, "MAGIC", b"else")
     with pytest.raises(RuntimeError, match="compiled by Python"):
-        unpack_function(body)
+        loads([body])
 
 
 # --- the cache of packed functions
@@ -349,7 +348,7 @@ def test_a_reference_to_nothing_is_a_name_error(user_namespace):
 def test_a_reference_as_function_is_looked_up_for_each_call(user_namespace):
     _, body, name = pack_function(Reference("f"))
     assert name == "f"
-    f = unpack_function(body)
+    f = loads([body])
     with pytest.raises(NameError):
         f(1)
     user_namespace["f"] = lambda x: x + 1

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import time
-import uuid
 from pathlib import Path
 
 from oarlock import _oarlock
@@ -27,7 +26,7 @@ class EngineSet:
     """
 
     def __init__(self, core: _oarlock.Client, pids: list[int]) -> None:
-        self.id = uuid.uuid4().hex[:8]
+        self.id = os.urandom(4).hex()
         self.pids = tuple(pids)
         self._core = core
         self._joined: set[int] = set()

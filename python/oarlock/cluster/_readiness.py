@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from oarlock import _oarlock, error
+from oarlock import _oarlock
 
 from . import launch, places
 from ._engineset import EngineSet
@@ -37,9 +37,13 @@ async def wait_ready(core: _oarlock.Client, groups: Sequence[EngineSet], limit: 
             # Gone at two looks in a row: it joined, left and was reaped in between.
             failures = [f"process {pid} is gone" for pid in sorted(missing & ended)]
         if failures:
+            from oarlock import error
+
             raise error.EngineError(_describe_failures(failures))
         left = deadline - time.monotonic()
         if left <= 0:
+            from oarlock import error
+
             raise error.TimeoutError(_describe_delay(core, groups, missing, limit))
         ended = {pid for pid in missing if not places.process_exists(pid)}
         await wait_engines(core, len(core.engine_ids()) + len(missing), min(left, _LOOK))

@@ -13,13 +13,14 @@ import signal
 import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from oarlock import _oarlock
 
-from . import launch, places, registry
+from . import launch, places
 from ._ending import Ending
 from ._engineset import EngineSet
 from ._readiness import wait_ready
@@ -232,6 +233,8 @@ class Cluster:
         """
         await self.start_cluster(n)
         async with self._stop_on_error():
+            # The engines start meanwhile: what a client needs takes as long to load as they do.
+            import_module("oarlock.client")
             await self.wait_for_engines()
             return await self.connect_client()
 
@@ -327,6 +330,8 @@ class Cluster:
     def _make_ending(self) -> Ending:
         """Claim or make the directory, with the duty to undo it."""
         if self.cluster_id:
+            from . import registry
+
             count = launch.engine_count(self.n)
             claim = registry.claim(self.cluster_id, engines=count, embedded=True)
             return Ending(claim.directory, claim.release)

@@ -11,12 +11,12 @@ The root is ``$XDG_RUNTIME_DIR`` when that is private to the user, else the temp
 base is a directory below it that only this user may enter.
 """
 
+import contextlib
 import fcntl
 import os
 import re
-import shutil
 import stat
-import tempfile
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -59,8 +59,21 @@ def _root_and_base() -> tuple[Path, Path]:
         return found
     # Anybody may write there, so the base's name says whose it is, and it is checked before use.
     name = f"oarlock-{os.geteuid()}"
-    found = Path(tempfile.gettempdir()), Path(tempfile.gettempdir(), name)
+    temporary = _temporary()
+    found = Path(temporary), Path(temporary, name)
     return found if _fits(found[1]) else (Path("/tmp"), Path("/tmp", name))  # noqa: S108
+
+
+def _temporary() -> str:
+    """The directory for temporary files: as `tempfile` has it, which takes long to load."""
+    if "tempfile" not in sys.modules:
+        named = (os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+        first = next((path for path in (*named, "/tmp") if path), "")  # noqa: S108
+        if os.path.isabs(first) and os.path.isdir(first) and os.access(first, os.W_OK | os.X_OK):
+            return first
+    import tempfile
+
+    return tempfile.gettempdir()
 
 
 def name_of(cluster_id: str) -> str:
@@ -103,12 +116,24 @@ def make_private(path: Path) -> bool:
 
 def make_temporary(parent: Path | None = None) -> Path:
     """A fresh directory below `parent` (None: the root), for one run of an embedded cluster."""
-    return Path(tempfile.mkdtemp(prefix=f"oarlock-{os.getpid()}-", dir=parent or root()))
+    while True:
+        path = (parent or root()) / f"oarlock-{os.getpid()}-{os.urandom(4).hex()}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+            return path
 
 
 def remover(directory: Path) -> Callable[[], None]:
     """A call that removes `directory` with everything in it."""
-    return partial(shutil.rmtree, directory, ignore_errors=True)
+    return partial(_remove, directory)
+
+
+def _remove(directory: Path) -> None:
+    if not os.path.lexists(directory):  # the controller has removed it
+        return
+    import shutil
+
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def sweep() -> list[Path]:
@@ -119,7 +144,7 @@ def sweep() -> list[Path]:
     """
     abandoned = [path for path in _old_directories() if _is_abandoned(path)]
     for path in abandoned:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
     return abandoned
 
 

@@ -5,11 +5,16 @@ is open only while user code may run; at any other time the signal does nothing,
 neither end the engine nor lose an outcome.
 """
 
+from __future__ import annotations
+
 import signal
-from collections.abc import Callable
-from types import FrameType
 
 from oarlock import _oarlock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
 
 __all__ = ["Gate"]
 

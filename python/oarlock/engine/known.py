@@ -1,14 +1,17 @@
 """The functions this engine was sent, by name; each is unpickled when first called for."""
 
+from __future__ import annotations
+
 import os
-import platform
 import sys
-import sysconfig
-from collections.abc import Callable
-from typing import Any, Final
 
 from oarlock import _inner
-from oarlock.serialize.packed import unpack_function
+from oarlock.serialize.parts import loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
 
 __all__ = ["KnownFunctions"]
 
@@ -48,7 +51,7 @@ class KnownFunctions:
         ready = self._ready.get(name)
         if ready is None:
             try:
-                ready = _inner.gather(lambda: unpack_function(self._packed[name]))
+                ready = _inner.gather(lambda: loads([self._packed[name]]))
             except Exception as error:
                 add_hint(error, "the function of this task")
                 raise
@@ -65,6 +68,8 @@ def add_hint(error: Exception, what: str) -> None:
     lines = [f"raised while {what} was unpickled on the engine; the engine goes on"]
     missing = getattr(error, "name", None)
     if isinstance(error, ModuleNotFoundError) and missing:
+        import platform
+
         lines.append(
             f"module {missing!r} is not found by Python {platform.python_version()} "
             f"({sys.executable}) of the engine, which works in {_working_directory()} and looks "
@@ -89,6 +94,8 @@ def _working_directory() -> str:
 
 def _own_path() -> list[str]:
     """The first entries of ``sys.path`` that are not Python's own."""
+    import sysconfig
+
     standard = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
     own = [
         entry

@@ -1,9 +1,9 @@
 """Takes what the controller sends, one thing after the other, until it says that this is all."""
 
+from __future__ import annotations
+
 import faulthandler
 import sys
-from collections.abc import Sequence
-from typing import Any
 
 from oarlock import _oarlock
 from oarlock.engine import setup
@@ -11,6 +11,11 @@ from oarlock.engine.interrupt import Gate
 from oarlock.engine.known import KnownFunctions
 from oarlock.engine.streams import TaskStream
 from oarlock.engine.task import Runner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 __all__ = ["main", "serve"]
 

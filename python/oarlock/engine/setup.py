@@ -3,7 +3,6 @@
 import faulthandler
 import os
 import sys
-from types import ModuleType
 
 from oarlock import namespace
 
@@ -15,7 +14,7 @@ _EXIT_LIMIT: float = 5.0
 
 def fresh_main() -> None:
     """Replace ``__main__`` by an empty module whose names are the user namespace."""
-    main = ModuleType("__main__")
+    main = type(sys)("__main__")
     sys.modules["__main__"] = main
     namespace.install(main.__dict__)
     sys.argv[:] = [""]

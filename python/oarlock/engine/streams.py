@@ -4,11 +4,16 @@ Text is passed on by lines, so that one `print` (which writes twice) is one mess
 still seen while the task runs.
 """
 
+from __future__ import annotations
+
 import io
 import os
-import threading
-from collections.abc import Callable
-from typing import Any, Literal, TextIO
+from _thread import RLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Literal, TextIO
 
 __all__ = ["TaskStream"]
 
@@ -19,7 +24,7 @@ _HELD: int = 8192
 class _Bytes(io.RawIOBase):
     """The stream for those who write bytes (``sys.stdout.buffer``)."""
 
-    def __init__(self, stream: "TaskStream") -> None:
+    def __init__(self, stream: TaskStream) -> None:
         self._stream = stream
 
     def writable(self) -> bool:
@@ -54,7 +59,7 @@ class TaskStream(io.TextIOBase):
         self._real = real
         self.held = ""
         # Reentrant: a signal handler may print while a print is under way.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._pid = os.getpid()
         self.buffer = _Bytes(self)
 

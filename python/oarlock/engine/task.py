@@ -1,15 +1,36 @@
 """Runs one task and says how it ended; whatever user code does, there is exactly one outcome."""
 
+from __future__ import annotations
+
 import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
 
-from oarlock import _oarlock, error
+from oarlock import _oarlock
+from oarlock._item import ItemError
 from oarlock.engine.interrupt import Gate
 from oarlock.engine.known import KnownFunctions, add_hint
-from oarlock.serialize import describe, dumps, loads, pack_error
+from oarlock.serialize.parts import dumps, loads
+from oarlock.serialize.reports import describe, pack_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Final, Protocol
+
+    Outcome = tuple[int, Sequence[Any]]
+
+    class Core(Protocol):
+        """What of `_oarlock.Engine` running a task takes."""
+
+        id: int
+
+        def progress(self, items: int) -> None:
+            """Items of the running chunk that are done."""
+
+        def cancelled(self) -> bool:
+            """Whether the running task was asked to stop."""
+
 
 __all__ = ["Runner"]
 
@@ -17,20 +38,6 @@ __all__ = ["Runner"]
 _STEP: Final = 64
 #: Steps that take less than this, in seconds, grow.
 _SHORT: Final = 0.005
-
-Outcome = tuple[int, Sequence[Any]]
-
-
-class Core(Protocol):
-    """What of `_oarlock.Engine` running a task takes."""
-
-    id: int
-
-    def progress(self, items: int) -> None:
-        """Items of the running chunk that are done."""
-
-    def cancelled(self) -> bool:
-        """Whether the running task was asked to stop."""
 
 
 class Runner:
@@ -107,7 +114,7 @@ class Runner:
         function, _ = self._functions.get(name)
         values: list[Any] = []
         add = values.append
-        unsent = error.ItemError
+        unsent = ItemError
         failures = 0
         rows = iter(self.arguments(parts))
         now = time.monotonic()
@@ -150,8 +157,8 @@ class Runner:
                 marked += 1
         return marked
 
-    def _item_error(self, raised: BaseException) -> error.ItemError:
-        return error.ItemError(describe(raised, self._where("map")))
+    def _item_error(self, raised: BaseException) -> ItemError:
+        return ItemError(describe(raised, self._where("map")))
 
     def _where(self, method: str) -> dict[str, Any]:
         return {**self._info, "method": method}

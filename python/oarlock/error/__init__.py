@@ -38,9 +38,10 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, Any
 
+from oarlock._item import ItemError
+
 from ._composite import AlreadyDisplayedError, CompositeError
 from ._make import (
-    ItemError,
     collect_exceptions,
     compose,
     make_remote,

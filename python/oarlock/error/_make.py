@@ -15,22 +15,6 @@ from ._sources import with_sources
 _T = TypeVar("_T")
 
 
-class ItemError:
-    """Stands for an item that raised, in the list a chunk of items gave.
-
-    Args:
-        description: what `make_remote` takes.
-    """
-
-    __slots__ = ("description",)
-
-    def __init__(self, description: dict[str, Any]) -> None:
-        self.description = description
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ItemError, (self.description,)
-
-
 def make_remote(description: Mapping[str, Any]) -> error.RemoteError:
     """Make the exception that tells of one on an engine.
 

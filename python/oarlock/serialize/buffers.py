@@ -5,10 +5,15 @@ replaced by carriers before pickling, as deep as arguments usually nest; and a m
 format and shape.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from _pickle import PickleBuffer
 from itertools import pairwise
-from pickle import PickleBuffer
-from typing import Any, Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Final
 
 #: Buffers at least this long, in bytes, travel beside the pickle; shorter ones cost less inside.
 OUT_OF_BAND: Final = 1024

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from types import CodeType, ModuleType
 from typing import Any, Final
 
+import cloudpickle
+
 # A class body inside a function loads globals by name too, so LOAD_NAME belongs here.
 _LOADS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 
@@ -51,6 +53,9 @@ class Facts:
 
 _facts: dict[int, Facts] = {}
 
+# Newer ones leave out the file.
+_CLOUDPICKLES: Final = cloudpickle.Pickler.dispatch_table.maps[0][CodeType]
+
 
 def facts(code: CodeType) -> Facts:
     """The facts of `code`."""
@@ -84,6 +89,15 @@ def unpack(magic: bytes, version: str, code: bytes | CodeType) -> CodeType:
     unpacked = marshal.loads(code)  # noqa: S302 - as trusted as the pickle around it
     assert isinstance(unpacked, CodeType)  # we marshalled it
     return unpacked
+
+
+def reduce_code(code: CodeType) -> tuple[Any, ...]:
+    """How pickle shall write a code object: with its file, so that tracebacks show its lines."""
+    packed = facts(code).packed
+    if packed is None:
+        reduced: tuple[Any, ...] = _CLOUDPICKLES(code)
+        return reduced
+    return unpack, (MAGIC, platform.python_version(), packed)
 
 
 def submodules(value: Any, attributes: frozenset[str]) -> Iterator[str]:

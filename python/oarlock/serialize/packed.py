@@ -81,12 +81,6 @@ def pack_function(f: Callable[..., Any]) -> Packed:
     return _pack(f)
 
 
-def unpack_function(body: Any) -> Callable[..., Any]:
-    """The function of which `pack_function` made `body`; raises what unpickling raises."""
-    f: Callable[..., Any] = pickle.loads(body)  # noqa: S301 - came from a client of this user
-    return f
-
-
 def name_of(f: Any) -> str:
     """What to call `f` in messages."""
     if isinstance(f, partial):

@@ -4,19 +4,25 @@ Parts are a pickle, then the buffers it refers to. What cannot be pickled is rep
 `error.SerializationError` with the place of the culprit, and the next object starts afresh.
 """
 
-import pickle
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from __future__ import annotations
+
+import _pickle as pickle  # which needs much less than the module around it
 
 from oarlock.serialize import buffers
-from oarlock.serialize.failures import pack_error
-from oarlock.serialize.pickler import PROTOCOL, Pickler
-from oarlock.serialize.unsent import try_again
 
-__all__ = ["Parts", "dumps", "dumps_many", "loads"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, Final
 
-#: A pickle, then its buffers.
-Parts = list[Any]
+    from oarlock.serialize.pickler import Pickler
+
+    #: A pickle, then its buffers.
+    Parts = list[Any]
+
+__all__ = ["dumps", "dumps_many", "loads"]
+
+PROTOCOL: Final = 5
 
 # Picklers at rest. One is taken out for each dump, so that a dump inside a dump (a `__reduce__` of
 # a user may call us) or in another thread has its own; append and pop are atomic.
@@ -51,10 +57,12 @@ def dumps(obj: Any, root: str | None = None) -> Parts:
     kind = type(obj)
     if kind in _PLAIN or (kind in (str, bytes) and len(obj) < buffers.CARRIED):
         return [pickle.dumps(obj, PROTOCOL)]
-    pickler = _idle.pop() if _idle else Pickler()
+    pickler = _idle.pop() if _idle else _new()
     try:
         pickler.write(obj)
     except Exception as cause:
+        from oarlock.serialize.unsent import try_again
+
         return _collect(obj, try_again(obj, cause, pickler, root))
     parts = _collect(obj, pickler)
     if len(parts[0]) < _KEPT_SIZE and len(_idle) < _IDLE_MAX:
@@ -77,7 +85,7 @@ def dumps_many(objects: Iterable[Any]) -> tuple[list[bytes | Parts], dict[int, b
     payloads: list[bytes | Parts] = []
     failed: dict[int, bytes] = {}
     add = payloads.append
-    pickler = Pickler()
+    pickler = _new()
     write, forget = pickler.write, pickler.clear_memo
     chunks, views = pickler.chunks, pickler.views
     for obj in objects:
@@ -85,7 +93,7 @@ def dumps_many(objects: Iterable[Any]) -> tuple[list[bytes | Parts], dict[int, b
             write(obj)
         except Exception as cause:
             parts = _mend(obj, cause, pickler, len(payloads), failed)
-            pickler = Pickler()
+            pickler = _new()
             write, forget = pickler.write, pickler.clear_memo
             chunks, views = pickler.chunks, pickler.views
         else:
@@ -109,9 +117,17 @@ def loads(parts: Sequence[Any]) -> Any:
     Raises:
         Exception: Whatever the objects inside raise when they are made anew.
     """
+    # Only clients and engines of one user get here.
     if len(parts) == 1:
-        return pickle.loads(parts[0])  # noqa: S301 - only clients and engines of one user get here
-    return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301
+        return pickle.loads(parts[0])
+    return pickle.loads(parts[0], buffers=parts[1:])
+
+
+def _new() -> Pickler:
+    # Loaded when it is first needed: an engine starts without it and may never need it.
+    from oarlock.serialize.pickler import Pickler
+
+    return Pickler()
 
 
 def _collect(obj: Any, pickler: Pickler) -> Parts:
@@ -129,6 +145,9 @@ def _mend(
     obj: Any, cause: Exception, broken: Pickler, index: int, failed: dict[int, bytes]
 ) -> Parts:
     """The parts of `obj` after a failure, or empty ones and the reason in `failed`."""
+    from oarlock.serialize.failures import pack_error
+    from oarlock.serialize.unsent import try_again
+
     try:
         return _collect(obj, try_again(obj, cause, broken, None))
     except Exception as failure:

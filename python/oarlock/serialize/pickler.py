@@ -7,23 +7,23 @@ leaves its pickler in doubt; `parts` throws that one away.
 import copyreg
 import pickle
 from collections.abc import Callable, Mapping
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, Final
 
 import cloudpickle
 
 from oarlock.reference import Reference
-from oarlock.serialize import buffers, named
+from oarlock.serialize import buffers, codes, named
 from oarlock.serialize.classes import reduce_class
 from oarlock.serialize.functions import Cells, is_interactive, reduce_function
-
-PROTOCOL: Final = 5
+from oarlock.serialize.parts import PROTOCOL
 
 # Its own table, looked up in `reducer_override`: as a chain in front of copyreg's it would cost
 # every object a failed lookup in Python.
 _TABLE: Final[Mapping[type, Callable[[Any], Any]]] = {
     **cloudpickle.Pickler.dispatch_table.maps[0],
     **named.REDUCERS,
+    CodeType: codes.reduce_code,
     memoryview: buffers.reduce_view,
 }
 

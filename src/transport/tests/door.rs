@@ -10,7 +10,7 @@ use crate::transport::{
     CloseReason, ConnectError, DOOR, Door, DoorError, Keeper, Outbox, connect, connect_with_retry,
 };
 use crate::wire::limits::{HELLO_CONCURRENT, HELLO_DEADLINE, HELLO_MAX, PROTOCOL};
-use crate::wire::{Hello, SessionId, Welcome};
+use crate::wire::{Hello, SessionId, Sign, Welcome};
 
 fn keeper() -> Keeper {
     Keeper { token: b"t".to_vec(), session: SessionId([1; 16]), pid: 1 }
@@ -41,7 +41,9 @@ async fn knock(house: &House, bytes: Vec<u8>) -> Vec<u8> {
 }
 
 fn refusal(answer: &[u8]) -> String {
-    match rmp_serde::from_slice(&answer[14..]).unwrap() {
+    let (welcome, ..): (Welcome, Option<Sign>, bool) =
+        rmp_serde::from_slice(&answer[14..]).unwrap();
+    match welcome {
         Welcome::Refused(reason) => reason,
         other @ Welcome::Accepted { .. } => panic!("let in: {other:?}"),
     }
@@ -235,7 +237,7 @@ async fn a_peer_that_leaves_while_it_is_let_in_closes_its_session() {
     let mut house = House::open();
     let path = house.door.path().to_path_buf();
     let mut stream = UnixStream::connect(path).unwrap();
-    let body = rmp_serde::to_vec(&hello()).unwrap();
+    let body = rmp_serde::to_vec(&(hello(), None::<Sign>)).unwrap();
     stream.write_all(&raw_hello(PROTOCOL, body.len() as u32, &body)).unwrap();
     let arrival = house.arrival().await;
     let (sink, events) = sink();

@@ -15,7 +15,8 @@ use crate::transport::link::{Frames, Lanes, LinkError, Receiver, Sender};
 use crate::transport::outbox::Shared;
 use crate::transport::{
     Accepted, Arrival, CloseReason, ConnectError, Door, Event, Keeper, Outbox, Sink, connect,
-    directory, session,
+    directory,
+    session::{self, Kinship},
 };
 use crate::wire::{Head, Hello, Message, Parts, Role, SessionId};
 
@@ -210,6 +211,11 @@ pub(super) struct Raw {
 
 /// A session over memory; a lane holds `room` messages before it makes the sender wait.
 pub(super) fn raw(room: usize, silence: Option<Duration>) -> (Peer, Raw) {
+    raw_kin(room, silence, Kinship::default())
+}
+
+/// As [`raw`], with a peer in some process.
+pub(super) fn raw_kin(room: usize, silence: Option<Duration>, kinship: Kinship) -> (Peer, Raw) {
     let ((ctl_out, ctl_far), (ctl_near, ctl_in)) = (mpsc::channel(room), mpsc::channel(room));
     let ((bulk_out, bulk_far), (bulk_near, bulk_in)) = (mpsc::channel(room), mpsc::channel(room));
     let (lifeline, far) = tokio::io::duplex(16);
@@ -217,7 +223,7 @@ pub(super) fn raw(room: usize, silence: Option<Duration>) -> (Peer, Raw) {
     let outbox = Outbox::new(shared.clone());
     let lanes = Lanes { ctl: (Out(ctl_out), In(ctl_in)), bulk: (Out(bulk_out), In(bulk_in)) };
     let (sink, events) = sink();
-    tokio::spawn(session::run(shared, stop, lanes, lifeline, sink, silence));
+    tokio::spawn(session::run(shared, stop, lanes, lifeline, sink, silence, kinship));
     let raw = Raw { ctl: (ctl_near, ctl_far), bulk: (bulk_near, bulk_far), lifeline: far };
     (Peer { outbox, events }, raw)
 }

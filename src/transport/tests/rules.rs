@@ -9,7 +9,9 @@ use super::kit::{Peer, Raw, Say, raw, with_parts};
 use crate::transport::CloseReason;
 use crate::transport::link::Frames;
 use crate::wire::codec::{Acks, Kind, Packet, chunk_header, decode};
-use crate::wire::limits::{BEATS_UNHEARD, CHUNK_CREDIT, FRAME_MAX, HEARTBEAT, PACKET_CREDIT};
+use crate::wire::limits::{
+    BEATS_UNHEARD, CHUNK_CREDIT, FRAME_MAX, HEARTBEAT, PACKET_CREDIT, SILENCE,
+};
 
 fn packet(kind: Kind, messages: u64, acks: Acks) -> Frames {
     let mut packet = Packet::new(kind);
@@ -122,6 +124,42 @@ async fn beats_to_a_peer_that_gives_none_come_to_an_end() {
     }
     assert!((1..=BEATS_UNHEARD).contains(&beats), "{beats} beats");
     assert!(!peer.outbox.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_counts_silence_beats_rarely_and_the_other_side_at_every_heartbeat() {
+    let beats = async |silence: Option<Duration>| {
+        let (peer, mut far) = raw(200, silence);
+        let mut beats = 0;
+        for _ in 0..60 {
+            far.ctl.0.send(packet(Kind::Ack, 0, Acks::default())).await.unwrap();
+            tokio::time::sleep(HEARTBEAT).await;
+            while far.ctl.1.try_recv().is_ok() {
+                beats += 1;
+            }
+        }
+        assert!(!peer.outbox.is_closed());
+        beats
+    };
+    assert!((59..=61).contains(&beats(None).await));
+    let rare = beats(Some(SILENCE)).await;
+    assert!((1..=3).contains(&rare), "{rare} beats");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_stopped_beating_because_it_heard_nothing_goes_on_when_it_is_asked() {
+    // The other side is stopped for an hour; then it takes what came.
+    let (beating, mut far) = raw(200, None);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    while far.ctl.1.try_recv().is_ok() {}
+    // It counts silence now, and asks before it gives the peer up.
+    let (counting, mut near) = raw(200, Some(SILENCE));
+    tokio::time::sleep(SILENCE * 2 / 3).await;
+    let asked = near.ctl.1.try_recv().expect("silence is answered by a beat");
+    far.ctl.0.send(asked).await.unwrap();
+    tokio::time::sleep(HEARTBEAT * 2).await;
+    assert!(far.ctl.1.try_recv().is_ok(), "heard again, it beats again");
+    assert!(!beating.outbox.is_closed() && !counting.outbox.is_closed());
 }
 
 #[tokio::test(start_paused = true)]

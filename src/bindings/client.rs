@@ -364,6 +364,8 @@ impl PyClient {
             return Ok(None);
         }
         self.make_room(py, pickle.len())?;
+        // Without spare room it is one allocation and not two.
+        pickle.shrink_to_fit();
         let parts = crate::wire::Parts::from_elem(pickle.into(), 1);
         let (func, target, now) = (func_id(func)?, among(targets), wall_clock());
         let tasks = self.moving(py, |core| core.submit_call(func, parts, target, now));

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::batch::{Batch, Ended, State};
+use super::batch::{Batch, Ended, Shape, State};
 use super::bell::{Countdown, Ring, Tokens};
 use super::table::Table;
 use super::tasks::{Tasks, Until};
@@ -187,20 +187,11 @@ impl Core {
         self.flush(false);
     }
 
-    fn enter(
-        &self,
-        len: usize,
-        items: Option<Box<[u32]>>,
-        bytes: u64,
-        now: Stamp,
-        foreign: Option<Box<[(SessionId, u64)]>>,
-    ) -> Arc<Batch> {
+    fn enter(&self, len: usize, bytes: u64, now: Stamp, shape: Shape) -> Arc<Batch> {
         let mut table = self.table.lock();
-        let first = table.reserve(len as u64, foreign.is_some());
-        let mut batch = Batch::new(first, len, now, items, bytes);
-        batch.foreign = foreign;
-        let batch = Arc::new(batch);
-        table.insert(&batch, len > 0);
+        let first = table.reserve(len as u64, shape.foreign.is_some());
+        let batch = Arc::new(Batch::new(first, len, now, bytes, shape));
+        table.insert(&batch);
         self.in_flight.fetch_add(bytes, Ordering::AcqRel);
         batch
     }
@@ -225,7 +216,7 @@ impl Core {
         let Submission { func, kind, mut tasks, items, failed } = what;
         let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
         let sending = self.sending.lock();
-        let batch = self.enter(tasks.len(), items, bytes, now, None);
+        let batch = self.enter(tasks.len(), bytes, now, Shape { items, foreign: None });
         let handle = Tasks::of(self.session, batch.clone());
         let mut start = 0;
         while start < tasks.len() {
@@ -264,7 +255,7 @@ impl Core {
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
         let counts = vec![parts.len() as u32];
         let sending = self.sending.lock();
-        let batch = self.enter(1, None, bytes, now, None);
+        let batch = self.enter(1, bytes, now, Shape::default());
         let handle = Tasks::one(self.session, batch.clone(), 0);
         let head =
             FromClient::Submit { first: batch.first, func, kind: Kind::Apply, target, counts };
@@ -286,7 +277,7 @@ impl Core {
         let bytes =
             if engines.is_empty() { 0 } else { parts.iter().map(|part| part.len() as u64).sum() };
         let sending = self.sending.lock();
-        let batch = self.enter(engines.len(), None, bytes, now, None);
+        let batch = self.enter(engines.len(), bytes, now, Shape::default());
         let handle = Tasks::of(self.session, batch.clone());
         batch.place(&engines);
         if !engines.is_empty() {
@@ -304,7 +295,7 @@ impl Core {
         let Submission { func, kind, tasks, items, failed } = what;
         let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
         let sending = self.sending.lock();
-        let batch = self.enter(tasks.len(), items, bytes, now, None);
+        let batch = self.enter(tasks.len(), bytes, now, Shape { items, foreign: None });
         let handle = Tasks::of(self.session, batch.clone());
         batch.place(engines);
         for (index, (parts, engine)) in tasks.into_iter().zip(engines).enumerate() {
@@ -346,7 +337,7 @@ impl Core {
     /// A submission that raced with the end of the session must not stay pending for ever.
     fn after_submit(&self, batch: &Arc<Batch>, now: Stamp) {
         self.flush(false);
-        if batch.len >= LARGE {
+        if batch.len as usize >= LARGE {
             // There is work for two: more may be pickled while this is sent.
             self.need();
         }
@@ -366,9 +357,9 @@ impl Core {
 
     /// Asks for the outcomes of tasks of any session.
     pub fn watch(&self, ids: Vec<(SessionId, u64)>, now: Stamp) -> Tasks {
-        let foreign = Some(ids.clone().into_boxed_slice());
+        let shape = Shape { items: None, foreign: Some(ids.clone().into_boxed_slice()) };
         let sending = self.sending.lock();
-        let batch = self.enter(ids.len(), None, 0, now, foreign);
+        let batch = self.enter(ids.len(), 0, now, shape);
         let handle = Tasks::of(self.session, batch.clone());
         for (piece, ids) in ids.chunks(IDS).enumerate() {
             let start = piece * IDS;
@@ -389,7 +380,7 @@ impl Core {
             ToClient::Result { seq, status, engine, submitted, started, completed } => {
                 let Some((batch, index)) = self.pending(seq) else { return };
                 if let Some(submitted) = submitted {
-                    batch.lock().submitted.insert(index, submitted);
+                    batch.lock().set_submitted(index, submitted);
                 }
                 let state = State::from(status);
                 let parts = message.parts;
@@ -573,14 +564,14 @@ impl Core {
     /// All tasks whose records are still held.
     pub fn all_known(&self) -> Vec<Tasks> {
         let batches = self.table.lock().all_known();
-        let own = batches.into_iter().filter(|batch| batch.foreign.is_none());
+        let own = batches.into_iter().filter(|batch| batch.foreign().is_none());
         own.map(|batch| Tasks::of(self.session, batch).not_purged()).collect()
     }
 
     /// Numbers of the tasks without an outcome.
     pub fn outstanding(&self) -> Vec<u64> {
         let batches = self.table.lock().all_pending();
-        let tasks = batches.into_iter().filter(|batch| batch.foreign.is_none());
+        let tasks = batches.into_iter().filter(|batch| batch.foreign().is_none());
         tasks.flat_map(|batch| Tasks::of(self.session, batch).pending_numbers()).collect()
     }
 

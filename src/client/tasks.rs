@@ -91,7 +91,7 @@ impl Wait {
 
 impl Tasks {
     pub(crate) fn of(session: SessionId, batch: Arc<Batch>) -> Self {
-        let len = batch.len;
+        let len = batch.len as usize;
         let segments = if len == 0 {
             Segments::new()
         } else {
@@ -196,7 +196,7 @@ impl Tasks {
     /// Session and number of each task.
     pub fn ids(&self) -> impl Iterator<Item = (SessionId, u64)> + '_ {
         self.segments.iter().flat_map(move |segment| {
-            segment.tasks.clone().map(move |index| match &segment.batch.foreign {
+            segment.tasks.clone().map(move |index| match segment.batch.foreign() {
                 Some(ids) => ids[index as usize],
                 None => (self.session, segment.batch.first + u64::from(index)),
             })
@@ -286,21 +286,21 @@ impl Tasks {
     /// When the task was submitted.
     pub fn submitted(&self, index: usize) -> Stamp {
         let (batch, task) = self.locate(index);
-        batch.lock().submitted.get(&task).copied().unwrap_or(batch.submitted)
+        batch.lock().submitted(task).unwrap_or(batch.submitted)
     }
 
     /// What the task wrote to this stream so far.
     pub fn written(&self, index: usize, stream: u8) -> String {
         let (batch, task) = self.locate(index);
         let changing = batch.lock();
-        changing.written.get(&task).map_or_else(String::new, |written| {
+        changing.written(task).map_or_else(String::new, |written| {
             if stream == 2 { written.stderr.clone() } else { written.stdout.clone() }
         })
     }
 
     /// Grows whenever a task writes.
     pub fn written_version(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.batch.lock().written_version).sum()
+        self.segments.iter().map(|segment| segment.batch.lock().written_version()).sum()
     }
 
     /// How many have an outcome.
@@ -330,7 +330,7 @@ impl Tasks {
 
     /// Items in each task, if any task is a chunk.
     pub fn items(&self) -> Option<Vec<u32>> {
-        self.segments.iter().any(|segment| segment.batch.items.is_some()).then(|| {
+        self.segments.iter().any(|segment| segment.batch.items().is_some()).then(|| {
             self.segments
                 .iter()
                 .flat_map(|s| s.tasks.clone().map(|index| s.batch.items_in(index) as u32))

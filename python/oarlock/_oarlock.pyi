@@ -23,6 +23,7 @@ __all__ = [
     "Calls",
     "Client",
     "Engine",
+    "Log",
     "PackedCalls",
     "Switch",
     "Tasks",
@@ -152,6 +153,17 @@ class Tasks:
         """Sum of completed minus started."""
 
 @final
+class Log:
+    """The tasks submitted through one view, as ranges of numbers."""
+    def __new__(cls) -> Log: ...
+    def add(self, tasks: Tasks) -> None:
+        """Enter the tasks of one submission, whose numbers are consecutive."""
+    def ranges(self) -> list[tuple[int, int]]:
+        """First number, and the one after the last, of each range; the oldest may be forgotten."""
+    def clear(self) -> None:
+        """Forget all."""
+
+@final
 class Client:
     """One session with a controller; its I/O runs in a thread that never takes the GIL."""
     @staticmethod
@@ -184,9 +196,10 @@ class Client:
     def spawned_failures(self) -> list[str]:
         """Why spawned processes ended before they joined (cause and last output), if any did."""
     # --- submission; all return at once unless the bytes in flight exceed the bound
-    def put_function(self, func: bytes, body: BytesLike) -> None:
-        """Make the pickle `body` known under its 16-byte name."""
-    def forget_function(self, func: bytes) -> None: ...
+    def pin_function(self, func: bytes, body: bytes) -> None:
+        """Have the controller know the pickle `body` under its 16-byte name until it is unpinned as
+        often; later only while it is among those used last."""
+    def unpin_function(self, func: bytes) -> None: ...
     def submit(
         self,
         func: bytes,
@@ -200,10 +213,15 @@ class Client:
         `items`: items in each task. `failed`: outcomes of tasks that could not be made, by
         index: they end at once with ERROR and this pickle, and nothing of them is sent."""
     def submit_call(
-        self, func: bytes, args: tuple[Any, ...], targets: Sequence[int] | None = None
+        self,
+        func: bytes,
+        body: bytes,
+        args: tuple[Any, ...],
+        targets: Sequence[int] | None,
+        log: Log,
     ) -> Tasks | None:
-        """Load-balanced: one call without keywords; None, and nothing done, unless all arguments
-        are small plain values."""
+        """Load-balanced: one call without keywords, entered in the log; None, and nothing done,
+        unless all arguments are small plain values. The function need not be pinned."""
     def submit_direct(
         self,
         func: bytes,

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ALL_COMPLETED
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oarlock import error
 
 from . import _outcomes
-from ._future import STATE, LazyFuture, seconds
+from ._future import LazyFuture, seconds
 from ._outcomes import PENDING, UNREAD, Cells, Failed, Given, Outcomes, Partial, failures
 from .metadata import KEYS, STATUS, Metadata
 
@@ -152,16 +152,10 @@ class Recorded(LazyFuture):
                 return [STATUS[status] for status in self._tasks.statuses()]
         return [record[key] for record in self.metadata]
 
-    def __getattr__(self, name: str) -> Any:
-        if name in STATE:
-            self._wake_up()
-            return self.__dict__[name]
-        if name in KEYS:
-            return self._column(name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if TYPE_CHECKING:
 
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *KEYS]
+        def __getattr__(self, name: str) -> Any:
+            """The keys of metadata are attributes, see below."""
 
     @property
     def progress(self) -> int:
@@ -276,3 +270,20 @@ class Recorded(LazyFuture):
             raise ValueError(f"groupby is 'type', 'engine' or 'order', not {groupby!r}")
         self._require_ready("the output")
         display(self, groupby, result_only)
+
+
+class _Column:
+    """A key of metadata as an attribute of a result."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __get__(self, result: Recorded | None, owner: type) -> Any:
+        return self if result is None else result._column(self._key)
+
+
+for _key in KEYS:
+    if not hasattr(Recorded, _key):
+        setattr(Recorded, _key, _Column(_key))

@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::batch::{Batch, Ended, Shape, State};
 use super::bell::{Countdown, Ring, Tokens};
+use super::functions::Functions;
 use super::table::Table;
 use super::tasks::{Tasks, Until};
 use crate::transport::Drive;
@@ -66,8 +67,9 @@ pub struct Core {
     uplink: Box<dyn Uplink>,
     /// Who moves what is queued; none in tests without I/O.
     drive: OnceLock<Arc<Drive>>,
-    /// Held from taking numbers to sending them: the controller wants them to grow.
-    sending: Mutex<()>,
+    /// Held from taking numbers to sending them: the controller wants them to grow. What it knows
+    /// follows from what was sent.
+    sending: Mutex<Functions>,
     table: Mutex<Table>,
     idle: Condvar,
     room: Condvar,
@@ -174,17 +176,32 @@ impl Core {
         true
     }
 
-    /// Makes a function known to the controller.
-    pub fn put_function(&self, func: FuncId, body: bytes::Bytes) -> Result<(), String> {
-        let parts = Parts::from_elem(body, 1);
-        self.uplink.push(Message { head: FromClient::Func(func), parts })
+    /// Has the controller know a function until [`unpin_function`](Self::unpin_function) was
+    /// called as often. `body` is its pickle.
+    pub fn pin_function(&self, func: FuncId, body: &[u8]) -> Result<(), String> {
+        let mut functions = self.sending.lock();
+        self.know(&mut functions, func, body)?;
+        functions.pin(func);
+        Ok(())
     }
 
-    /// No later task will name this function.
-    pub fn forget_function(&self, func: FuncId) {
-        // Short, so it always fits.
-        let _ = self.uplink.push(Message::bare(FromClient::Forget(func)));
-        self.flush(false);
+    /// Tasks that name the function have been submitted, or never will be.
+    pub fn unpin_function(&self, func: FuncId) {
+        self.sending.lock().unpin(func);
+    }
+
+    /// The controller knows the function when it sees what is sent next.
+    fn know(&self, functions: &mut Functions, func: FuncId, body: &[u8]) -> Result<(), String> {
+        if functions.touch(func) {
+            return Ok(());
+        }
+        let parts = Parts::from_elem(bytes::Bytes::copy_from_slice(body), 1);
+        self.uplink.push(Message { head: FromClient::Func(func), parts })?;
+        for forgotten in functions.enter(func, body.len()) {
+            // Short, so it always fits.
+            let _ = self.uplink.push(Message::bare(FromClient::Forget(forgotten)));
+        }
+        Ok(())
     }
 
     fn enter(&self, len: usize, bytes: u64, now: Stamp, shape: Shape) -> Arc<Batch> {
@@ -250,11 +267,19 @@ impl Core {
         handle
     }
 
-    /// Submits one load-balanced call, with less ado than [`submit`](Self::submit).
-    pub fn submit_call(&self, func: FuncId, parts: Parts, target: Target, now: Stamp) -> Tasks {
+    /// Submits one load-balanced call, with less ado than [`submit`](Self::submit). Its function
+    /// need not be pinned; `body` is its pickle.
+    pub fn submit_call(
+        &self,
+        (func, body): (FuncId, &[u8]),
+        parts: Parts,
+        target: Target,
+        now: Stamp,
+    ) -> Result<Tasks, String> {
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
         let counts = vec![parts.len() as u32];
-        let sending = self.sending.lock();
+        let mut sending = self.sending.lock();
+        self.know(&mut sending, func, body)?;
         let batch = self.enter(1, bytes, now, Shape::default());
         let handle = Tasks::one(self.session, batch.clone(), 0);
         let head =
@@ -262,7 +287,7 @@ impl Core {
         self.send(&batch, 0..1, Message { head, parts }, now);
         drop(sending);
         self.after_submit(&batch, now);
-        handle
+        Ok(handle)
     }
 
     /// Submits the same task to each of these engines.

@@ -216,8 +216,9 @@ impl Shell {
                 self.take(incoming);
             }
             let messages = std::mem::take(&mut *self.inbox.messages.lock());
+            let now = self.now();
             for message in messages {
-                self.handle_event(Event::FromClient(EMBEDDED, message));
+                self.handle_at(now, Event::FromClient(EMBEDDED, message));
             }
         }
         self.stop().await;
@@ -228,7 +229,11 @@ impl Shell {
     }
 
     fn handle_event(&mut self, event: Event) {
-        let now = self.now();
+        self.handle_at(self.now(), event);
+    }
+
+    /// What came together came at one time: the clock is read for a packet, not for a message.
+    fn handle_at(&mut self, now: Now, event: Event) {
         self.reactor.handle(now, event, &mut self.effects);
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
@@ -291,8 +296,9 @@ impl Shell {
             Incoming::Control(Control::Stop) => self.stopping = true,
             Incoming::Arrival(arrival) => self.arrive(arrival),
             Incoming::Client(client, transport::Event::Messages(messages)) => {
+                let now = self.now();
                 for message in messages {
-                    self.handle_event(Event::FromClient(client, message));
+                    self.handle_at(now, Event::FromClient(client, message));
                 }
             }
             Incoming::Client(client, transport::Event::Closed(_)) => {
@@ -301,8 +307,9 @@ impl Shell {
                 }
             }
             Incoming::Engine(engine, transport::Event::Messages(messages)) => {
+                let now = self.now();
                 for message in messages {
-                    self.handle_event(Event::FromEngine(engine, message));
+                    self.handle_at(now, Event::FromEngine(engine, message));
                 }
             }
             Incoming::Engine(engine, transport::Event::Closed(reason)) => {

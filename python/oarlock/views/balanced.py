@@ -148,18 +148,14 @@ class LoadBalancedView(View):
             client._check()
         func, body, name = pack_function(f)
         core, targets = client._core, self._targets
-        functions = client._link.functions
-        entry = functions.pin(func, body)
-        try:
-            tasks = None if kwargs else core.submit_call(func, args, targets)
-            if tasks is None:
-                tasks = core.submit(func, _oarlock.APPLY, (dumps((args, kwargs)),), targets)
-        finally:
-            functions.unpin(entry)
-        first = self._log.add(tasks)
+        tasks = None if kwargs else core.submit_call(func, body, args, targets, self._log)
         label = self.label
-        if label is not None:
-            client._link.labels.add(first, 1, label)
+        if tasks is None:
+            parts = (dumps((args, kwargs)),)
+            send = partial(core.submit, func, _oarlock.APPLY, parts, targets)
+            tasks = self._submit_with(func, body, send, label)
+        elif label is not None:
+            client._link.labels.add(tasks.first or 0, 1, label)
         return AsyncResult(
             client,
             tasks,

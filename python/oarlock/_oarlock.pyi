@@ -124,6 +124,8 @@ class Tasks:
     def values(self, indexes: Sequence[int], otherwise: Any) -> list[Any]:
         """Their values, where these are small and plain; `otherwise` for each that is not, or
         is no value, or not there (pending, released)."""
+    def value(self, otherwise: Any) -> Any:
+        """As `values`, of the first task."""
     def release(self, indexes: Sequence[int] | None = None) -> None:
         """Forget the parts (not the records) of these finished tasks, or of all, unless somebody
         holds them by a set that was not made from this one."""

@@ -42,7 +42,8 @@ class Recorded(LazyFuture):
         # Not by `__dict__`, which is made only when somebody looks at it.
         with _outcomes.store:
             if self._cells is None:
-                self._cells = made
+                # A value that was read without cells is the one they give.
+                self._cells = made if self._failure is _UNSET else Given(self._value)
             return self._cells
 
     def _has_plain(self) -> bool:
@@ -53,14 +54,15 @@ class Recorded(LazyFuture):
         """
         if not self._single_result or self._cells is not None or self._decode or self._on_value:
             return False
-        value = self._tasks.values((0,), UNREAD)[0]
+        value = self._tasks.value(UNREAD)
         if value is UNREAD:
             return False
-        cells = Given(value)
-        if self._keep(cells) is not cells:
-            return False  # another thread reads it, and frees its bytes
-        self._value = value
-        self._failure = None
+        with _outcomes.store:
+            if self._cells is not None:
+                return False  # another thread reads it, and frees its bytes
+            if self._failure is _UNSET:
+                self._value = value
+                self._failure = None
         self._tasks.release()
         return True
 

@@ -359,7 +359,7 @@ impl PyClient {
         args: &Bound<'_, PyTuple>,
         targets: Option<Vec<u32>>,
         log: &PyLog,
-    ) -> PyResult<Option<PyTasks>> {
+    ) -> PyResult<Option<Py<PyTasks>>> {
         self.check(py)?;
         let mut pickle = Vec::with_capacity(32);
         if !super::plain::encode_call(args, &mut pickle) {
@@ -373,7 +373,7 @@ impl PyClient {
         let tasks = self.moving(py, |core| core.submit_call(function, parts, target, now));
         let tasks = tasks.map_err(PyValueError::new_err)?;
         log.enter(&tasks);
-        Ok(Some(self.tasks(tasks)))
+        self.tasks(tasks).into_object(py).map(Some)
     }
 
     fn submit_direct(

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
@@ -70,6 +71,16 @@ pub struct Record {
     pub received: Stamp,
     /// The outcome, until released.
     pub parts: Option<Parts>,
+}
+
+impl Record {
+    /// The value, if it is of a single part and was not released.
+    pub(crate) fn value(&self) -> Option<Bytes> {
+        match self.parts.as_deref() {
+            Some([part]) if self.state == State::Ok => Some(part.clone()),
+            _ => None,
+        }
+    }
 }
 
 const BLANK: Record = Record {
@@ -278,7 +289,7 @@ impl Batch {
     /// Ends all pending tasks in the same way, as when the controller is gone.
     pub(crate) fn end_all(&self, state: State, reason: &str, now: Stamp) {
         let len = self.lock().records.len() as u32;
-        let reason = bytes::Bytes::copy_from_slice(reason.as_bytes());
+        let reason = Bytes::copy_from_slice(reason.as_bytes());
         for index in 0..len {
             let parts = Parts::from_elem(reason.clone(), 1);
             let ended =

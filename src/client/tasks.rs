@@ -54,7 +54,6 @@ type Segments = SmallVec<[Segment; 1]>;
 pub struct Tasks {
     session: SessionId,
     segments: Segments,
-    len: usize,
 }
 
 /// What a wait is for.
@@ -91,14 +90,13 @@ impl Wait {
 
 impl Tasks {
     pub(crate) fn of(session: SessionId, batch: Arc<Batch>) -> Self {
-        let len = batch.len as usize;
-        let segments = if len == 0 {
+        let segments = if batch.len == 0 {
             Segments::new()
         } else {
-            let tasks = 0..len as u32;
+            let tasks = 0..batch.len;
             Segments::from([Segment { batch: Hold::new(batch), tasks, offset: 0 }])
         };
-        Self { session, segments, len }
+        Self { session, segments }
     }
 
     pub(crate) fn one(session: SessionId, batch: Arc<Batch>, index: u32) -> Self {
@@ -107,22 +105,22 @@ impl Tasks {
             tasks: index..index + 1,
             offset: 0,
         }]);
-        Self { session, segments, len: 1 }
+        Self { session, segments }
     }
 
     /// No tasks at all.
     pub fn none() -> Self {
-        Self { session: SessionId([0; 16]), segments: Segments::new(), len: 0 }
+        Self { session: SessionId([0; 16]), segments: Segments::new() }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.len
+        self.segments.last().map_or(0, |last| last.offset + last.tasks.len())
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.segments.is_empty()
     }
 
     /// Which segment the task is in.
@@ -136,22 +134,21 @@ impl Tasks {
     }
 
     fn push(&mut self, batch: &Arc<Hold>, tasks: Range<u32>) {
-        let len = tasks.len();
         if let Some(last) = self.segments.last_mut()
             && Arc::ptr_eq(&last.batch.0, &batch.0)
             && last.tasks.end == tasks.start
         {
             last.tasks.end = tasks.end;
-        } else if len > 0 {
-            self.segments.push(Segment { batch: batch.clone(), tasks, offset: self.len });
+        } else if !tasks.is_empty() {
+            let offset = self.len();
+            self.segments.push(Segment { batch: batch.clone(), tasks, offset });
         }
-        self.len += len;
     }
 
     /// Only these of them, in this order. Indexes must be below `len`.
     #[must_use]
     pub fn pick(&self, indexes: impl IntoIterator<Item = usize>) -> Self {
-        let mut picked = Self { session: self.session, segments: Segments::new(), len: 0 };
+        let mut picked = Self { session: self.session, segments: Segments::new() };
         for index in indexes {
             let (batch, task) = self.locate(index);
             picked.push(batch, task..task + 1);
@@ -169,7 +166,7 @@ impl Tasks {
             }
             index += 1;
         });
-        if kept.len() == self.len { self.clone() } else { self.pick(kept) }
+        if kept.len() == self.len() { self.clone() } else { self.pick(kept) }
     }
 
     /// All of these sets, one after the other; `None` for no set.
@@ -234,6 +231,11 @@ impl Tasks {
         look(&batch.lock().records[task as usize])
     }
 
+    /// What this task gave, if that is a value of a single part that was not released.
+    pub fn value(&self, index: usize) -> Option<Bytes> {
+        self.record(index, Record::value)
+    }
+
     /// What each of these tasks gave, where that is a value of a single part that was not released.
     /// Indexes must be below `len`.
     pub fn values(&self, indexes: &[usize]) -> Vec<Option<Bytes>> {
@@ -247,12 +249,7 @@ impl Tasks {
             let mut next = Some(first);
             while let Some(index) = next {
                 let task = segment.tasks.start as usize + (index - segment.offset);
-                let record = &changing.records[task];
-                let sole = record.parts.as_deref().and_then(|parts| match parts {
-                    [part] if record.state == State::Ok => Some(part.clone()),
-                    _ => None,
-                });
-                values.push(sole);
+                values.push(changing.records[task].value());
                 next = indexes.next_if(|index| self.place(**index) == place);
             }
         }
@@ -261,7 +258,7 @@ impl Tasks {
 
     /// How many from this one on have an outcome, at most `limit`, up to the first that has none.
     pub fn done_from(&self, start: usize, limit: usize) -> usize {
-        let end = self.len.min(start.saturating_add(limit));
+        let end = self.len().min(start.saturating_add(limit));
         let mut index = start;
         while index < end {
             let segment = &self.segments[self.place(index)];
@@ -318,7 +315,7 @@ impl Tasks {
 
     /// Whether all have an outcome.
     pub fn ready(&self) -> bool {
-        self.done() == self.len
+        self.done() == self.len()
     }
 
     /// Whether one ended otherwise than well.
@@ -340,7 +337,7 @@ impl Tasks {
 
     /// Items in all tasks.
     pub fn items_total(&self) -> u64 {
-        self.items().map_or(self.len as u64, |items| items.iter().map(|n| u64::from(*n)).sum())
+        self.items().map_or(self.len() as u64, |items| items.iter().map(|n| u64::from(*n)).sum())
     }
 
     /// Items that are done, also in chunks that still run.
@@ -408,7 +405,7 @@ impl Tasks {
                 }
                 if let Until::Count(count) = until {
                     // So many need not be waited for.
-                    let enough = self.len as isize - count.min(self.len) as isize;
+                    let enough = self.len() as isize - count.min(self.len()) as isize;
                     countdown.expect(-enough.min(pending));
                 }
                 if failure && self.failed() {

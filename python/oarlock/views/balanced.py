@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from oarlock import _oarlock
 from oarlock.mapresult import AsyncMapResult
-from oarlock.result import AsyncResult
+from oarlock.result import AsyncResult, of_call
 from oarlock.serialize import dumps, pack_function
 from oarlock.views import chunks
 from oarlock.views.base import View, claim, note_running
@@ -156,15 +156,7 @@ class LoadBalancedView(View):
             tasks = self._submit_with(func, body, send, label)
         elif label is not None:
             client._link.labels.add(tasks.first or 0, 1, label)
-        return AsyncResult(
-            client,
-            tasks,
-            fname=name,
-            targets=None,
-            single=True,
-            label=label,
-            return_exceptions=False,
-        )
+        return of_call(client, tasks, name, label)
 
     # --- map
 

@@ -241,7 +241,7 @@ impl Shell {
         }
         self.effects = effects;
         while let Some(refused) = self.refused.pop() {
-            self.handle_event(refused);
+            self.handle_at(now, refused);
         }
     }
 

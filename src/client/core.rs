@@ -20,8 +20,8 @@ use super::tasks::{Tasks, Until};
 use crate::transport::Drive;
 use crate::wire::limits::INLINE_MAX;
 use crate::wire::{
-    EngineId, EngineInfo, FromClient, FuncId, Kind, Message, Parts, Reply, Request, SessionId,
-    Stamp, Target, ToClient,
+    EngineId, EngineInfo, FromClient, FuncId, Kind, Message, Parts, Reply, Request, Rules,
+    SessionId, Stamp, Target, ToClient,
 };
 
 /// Where a client's messages go: an embedded controller's queue, or a session.
@@ -45,6 +45,8 @@ pub struct Submission {
     pub items: Option<Box<[u32]>>,
     /// Outcomes of those that could not be made.
     pub failed: HashMap<usize, Parts>,
+    /// What the tasks are allowed.
+    pub rules: Rules,
 }
 
 #[derive(Default)]
@@ -230,7 +232,7 @@ impl Core {
 
     /// Submits load-balanced tasks.
     pub fn submit(&self, what: Submission, target: Target, now: Stamp) -> Tasks {
-        let Submission { func, kind, mut tasks, items, failed } = what;
+        let Submission { func, kind, mut tasks, items, failed, rules } = what;
         let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
         let sending = self.sending.lock();
         let batch = self.enter(tasks.len(), bytes, now, Shape { items, foreign: None });
@@ -256,7 +258,7 @@ impl Core {
                 }
                 let first = batch.first + start as u64;
                 let target = target.clone();
-                let head = FromClient::Submit { first, func, kind, target, counts };
+                let head = FromClient::Submit { first, func, kind, target, counts, rules };
                 self.send(&batch, start..end, Message { head, parts }, now);
             }
             start = if failed.contains_key(&end) { end + 1 } else { end };
@@ -282,8 +284,8 @@ impl Core {
         self.know(&mut sending, func, body)?;
         let batch = self.enter(1, bytes, now, Shape::default());
         let handle = Tasks::one(self.session, batch.clone(), 0);
-        let head =
-            FromClient::Submit { first: batch.first, func, kind: Kind::Apply, target, counts };
+        let (first, kind, rules) = (batch.first, Kind::Apply, Rules::default());
+        let head = FromClient::Submit { first, func, kind, target, counts, rules };
         self.send(&batch, 0..1, Message { head, parts }, now);
         drop(sending);
         self.after_submit(&batch, now);
@@ -297,6 +299,7 @@ impl Core {
         kind: Kind,
         engines: Vec<EngineId>,
         parts: Parts,
+        rules: Rules,
         now: Stamp,
     ) -> Tasks {
         let bytes =
@@ -307,7 +310,7 @@ impl Core {
         batch.place(&engines);
         if !engines.is_empty() {
             let count = engines.len();
-            let head = FromClient::Direct { first: batch.first, func, kind, engines };
+            let head = FromClient::Direct { first: batch.first, func, kind, engines, rules };
             self.send(&batch, 0..count, Message { head, parts }, now);
         }
         drop(sending);
@@ -317,7 +320,7 @@ impl Core {
 
     /// Submits one task to each of these engines.
     pub fn submit_each(&self, what: Submission, engines: &[EngineId], now: Stamp) -> Tasks {
-        let Submission { func, kind, tasks, items, failed } = what;
+        let Submission { func, kind, tasks, items, failed, rules } = what;
         let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
         let sending = self.sending.lock();
         let batch = self.enter(tasks.len(), bytes, now, Shape { items, foreign: None });
@@ -326,7 +329,8 @@ impl Core {
         for (index, (parts, engine)) in tasks.into_iter().zip(engines).enumerate() {
             if !failed.contains_key(&index) {
                 let first = batch.first + index as u64;
-                let head = FromClient::Direct { first, func, kind, engines: vec![*engine] };
+                let engines = vec![*engine];
+                let head = FromClient::Direct { first, func, kind, engines, rules };
                 self.send(&batch, index..index + 1, Message { head, parts }, now);
             }
         }
@@ -371,11 +375,13 @@ impl Core {
         }
     }
 
-    /// Asks that the unfinished ones of these tasks never start, or are interrupted.
-    pub fn cancel(&self, tasks: &Tasks) {
+    /// Asks that the unfinished ones of these tasks never start, or are interrupted; one that takes
+    /// no notice for `force` milliseconds has its engine ended.
+    pub fn cancel(&self, tasks: &Tasks, force: Option<u32>) {
         for numbers in tasks.pending_numbers().chunks(IDS) {
             // Short, so it always fits.
-            let _ = self.uplink.push(Message::bare(FromClient::Cancel(numbers.to_vec())));
+            let head = FromClient::Cancel { tasks: numbers.to_vec(), force };
+            let _ = self.uplink.push(Message::bare(head));
         }
         self.flush(true);
     }

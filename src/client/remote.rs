@@ -49,6 +49,7 @@ impl Remote {
         let connection = place::read(directory)?;
         let session = place::session()?;
         let hello = Hello {
+            tally: None,
             token: connection.token,
             role: Role::Client,
             session,

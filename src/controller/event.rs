@@ -29,6 +29,9 @@ pub enum Event {
     EngineLost {
         /// The engine.
         engine: EngineId,
+        /// The ticket of the last task that it began, if that is known for certain; it begins no
+        /// other.
+        begun: Option<u64>,
         /// For instance `killed by SIGKILL`.
         cause: String,
         /// The end of its log.

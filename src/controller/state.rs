@@ -61,8 +61,6 @@ pub(crate) struct State {
     pub(crate) ready: Ranks,
     /// Tasks submitted so far.
     pub(crate) submitted: u64,
-    /// Tasks given to engines so far.
-    pub(crate) given: u64,
     /// Results dropped because their engine did not hold the task.
     pub(crate) duplicates: u64,
     /// Messages, or parts of them, that made no sense.
@@ -82,7 +80,6 @@ impl State {
             outcomes: Outcomes::default(),
             ready: Ranks::most(),
             submitted: 0,
-            given: 0,
             duplicates: 0,
             ignored: 0,
         }

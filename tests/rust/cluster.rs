@@ -13,7 +13,7 @@ use _oarlock::client::{Core, State, Submission, Tasks, Until};
 use _oarlock::clock::wall_clock;
 use _oarlock::controller::{Embedded, Recipe, serve};
 use _oarlock::engine::{Engine, Process, Work};
-use _oarlock::wire::{FuncId, Kind, Parts, Reply, Request, Status, Target};
+use _oarlock::wire::{FuncId, Kind, Parts, Reply, Request, Rules, Status, Target};
 use bytes::Bytes;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,7 +58,14 @@ fn echo(directory: PathBuf) -> JoinHandle<usize> {
 fn submit(core: &Core, tasks: Vec<Parts>) -> Tasks {
     core.pin_function(FUNC, b"echo").unwrap();
     let failed = HashMap::new();
-    let what = Submission { func: FUNC, kind: Kind::Apply, tasks, items: None, failed };
+    let what = Submission {
+        func: FUNC,
+        kind: Kind::Apply,
+        tasks,
+        items: None,
+        failed,
+        rules: Rules::default(),
+    };
     core.submit(what, Target::Any, wall_clock())
 }
 

@@ -71,8 +71,8 @@ impl Life {
         for (engine, messages) in (0..).zip(given) {
             let mut results = Vec::new();
             for message in self.send(messages) {
-                if let ToEngine::Task { id, .. } = message.head {
-                    results.push(result(id, self.now.wall, self.now.wall + 20_000));
+                if let ToEngine::Task { id, ticket, .. } = message.head {
+                    results.push(result((id, ticket), self.now.wall, self.now.wall + 20_000));
                 }
             }
             for message in self.send(results) {

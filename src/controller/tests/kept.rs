@@ -33,7 +33,7 @@ fn a_pending_task_is_told_to_all_who_watch_it_when_it_ends() {
     world.client(2, watch(0, &[(0, 0), (0, 0)]));
     world.lose_client(2);
     let (id, at, engine) = (task(0, 0), START, EngineId(0));
-    let out = world.engine(0, FromEngine::Started { id, at });
+    let out = world.engine(0, FromEngine::Started { id, ticket: 0, at });
     let begun = |client| heard(client, ToClient::Started { seq: 0, engine, at });
     assert_eq!(out, [begun(0), begun(1)]);
     assert_eq!(world.done(0, 0, MS), [value(0, 0, MS), witnessed(1, 0)]);
@@ -43,7 +43,7 @@ fn a_pending_task_is_told_to_all_who_watch_it_when_it_ends() {
 fn who_watches_a_running_task_hears_that_it_runs() {
     let mut world = World::peopled(1);
     world.client(0, submit(0, 1));
-    world.engine(0, FromEngine::Started { id: task(0, 0), at: 5 });
+    world.engine(0, FromEngine::Started { id: task(0, 0), ticket: 0, at: 5 });
     world.join_client(1);
     let engine = EngineId(0);
     let begun = heard(1, ToClient::Started { seq: 3, engine, at: 5 });

@@ -125,6 +125,7 @@ pub(super) fn sink() -> (Sink<Say, Event<Say>>, mpsc::Receiver<Event<Say>>) {
 
 pub(super) fn hello() -> Hello {
     Hello {
+        tally: None,
         token: TOKEN.to_vec(),
         role: Role::Engine,
         session: SessionId([5; 16]),

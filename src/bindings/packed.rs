@@ -27,21 +27,15 @@ pub(crate) struct PackedCalls {
 impl PackedCalls {
     #[new]
     fn new(rows: &Bound<'_, PyList>) -> Self {
-        let mut shared = Vec::with_capacity(24 * rows.len());
-        let mut ranges: Vec<Range<usize>> = Vec::with_capacity(rows.len());
-        let mut rest = Vec::new();
-        for (index, row) in rows.iter().enumerate() {
-            let start = shared.len();
-            if !row.cast_exact::<PyTuple>().is_ok_and(|row| plain::encode_call(row, &mut shared)) {
-                rest.push(index);
-            }
-            ranges.push(start..shared.len());
-        }
-        let shared = Bytes::from(shared);
-        let cut = |range: Range<usize>| {
-            if range.is_empty() { Parts::new() } else { Parts::from_elem(shared.slice(range), 1) }
-        };
-        Self { calls: Mutex::new(ranges.into_iter().map(cut).collect()), rest }
+        Self::pack(rows, |row, into| {
+            row.cast_exact::<PyTuple>().is_ok_and(|row| plain::encode_call(row, into))
+        })
+    }
+
+    /// Calls of one argument each, which needs no row of its own.
+    #[staticmethod]
+    fn of_items(items: &Bound<'_, PyList>) -> Self {
+        Self::pack(items, plain::encode_item)
     }
 
     /// Indexes of the rows that have to be filled in.
@@ -68,6 +62,30 @@ impl PackedCalls {
 
     fn __len__(&self) -> usize {
         self.calls.lock().len()
+    }
+}
+
+impl PackedCalls {
+    /// Packs those rows for which `encode` appends a call.
+    fn pack(
+        rows: &Bound<'_, PyList>,
+        encode: impl Fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> bool,
+    ) -> Self {
+        let mut shared = Vec::with_capacity(24 * rows.len());
+        let mut ranges: Vec<Range<usize>> = Vec::with_capacity(rows.len());
+        let mut rest = Vec::new();
+        for (index, row) in rows.iter().enumerate() {
+            let start = shared.len();
+            if !encode(&row, &mut shared) {
+                rest.push(index);
+            }
+            ranges.push(start..shared.len());
+        }
+        let shared = Bytes::from(shared);
+        let cut = |range: Range<usize>| {
+            if range.is_empty() { Parts::new() } else { Parts::from_elem(shared.slice(range), 1) }
+        };
+        Self { calls: Mutex::new(ranges.into_iter().map(cut).collect()), rest }
     }
 }
 

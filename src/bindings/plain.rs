@@ -76,6 +76,20 @@ pub(crate) fn encode_call(args: &Bound<'_, PyTuple>, into: &mut Vec<u8>) -> bool
     plain
 }
 
+/// As `encode_call`, of a call of one argument.
+pub(crate) fn encode_item(argument: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> bool {
+    let start = into.len();
+    into.extend_from_slice(&HEAD);
+    let plain = Writer { into, seen: SmallVec::new() }.value(argument, 1);
+    if plain {
+        into.push(op::TUPLE1);
+        into.extend_from_slice(&NO_KEYWORDS);
+    } else {
+        into.truncate(start);
+    }
+    plain
+}
+
 struct Writer<'a> {
     into: &'a mut Vec<u8>,
     /// What would have to be written as a reference if it came again.

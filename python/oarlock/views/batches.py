@@ -1,6 +1,6 @@
 """The input of a load-balanced map, read and pickled batch by batch."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -20,10 +20,14 @@ Batch = tuple[int, Any, list[int] | None, dict[int, bytes] | None]
 
 def batch_rows(sequences: tuple[Iterable[Any], ...]) -> Iterator[Batch]:
     """One task for each row of arguments."""
-    rows = zip(*sequences, strict=False)
+    pack: Callable[[list[Any]], Any] = chunks.pack_calls
+    rows: Iterator[Any] = zip(*sequences, strict=False)
+    if len(sequences) == 1:
+        # A third of the time: no tuple is made for each item.
+        pack, rows = chunks.pack_items, iter(sequences[0])
     size = _FIRST
     while batch := list(islice(rows, size)):
-        payloads, failed = chunks.pack_calls(batch)
+        payloads, failed = pack(batch)
         yield _oarlock.APPLY, payloads, None, failed
         size = min(4 * size, _SIZE)
 

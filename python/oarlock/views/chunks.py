@@ -5,7 +5,7 @@ with that error, and inside a chunk a marker takes the item's place, which the e
 the outcome of that item.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from oarlock import _oarlock, error
@@ -43,11 +43,24 @@ def pack_calls(
         The payloads, and for calls that could not be pickled the outcome by index (None for none).
     """
     rows = list(argument_tuples)
-    packed = _oarlock.PackedCalls(rows)
+    return _filled(_oarlock.PackedCalls(rows), rows.__getitem__)
+
+
+def pack_items(
+    items: list[Any],
+) -> tuple[_oarlock.PackedCalls, dict[int, bytes] | None]:
+    """As `pack_calls`, of calls of one argument each, for which no tuples are made."""
+    return _filled(_oarlock.PackedCalls.of_items(items), lambda index: (items[index],))
+
+
+def _filled(
+    packed: _oarlock.PackedCalls, row: Callable[[int], tuple[Any, ...]]
+) -> tuple[_oarlock.PackedCalls, dict[int, bytes] | None]:
+    """`packed`, with what is left in it pickled; `row` gives the arguments of a call."""
     rest = packed.rest
     if not rest:
         return packed, None
-    payloads, failed = dumps_many([(rows[index], _NO_KEYWORDS) for index in rest])
+    payloads, failed = dumps_many([(row(index), _NO_KEYWORDS) for index in rest])
     packed.fill(payloads)
     return packed, {rest[at]: outcome for at, outcome in failed.items()} or None
 

@@ -73,6 +73,9 @@ class PackedCalls:
     Rows of small plain values are pickled; `rest` are the indexes of the others, to be filled in.
     """
     def __new__(cls, rows: list[tuple[Any, ...]]) -> PackedCalls: ...
+    @staticmethod
+    def of_items(items: list[Any]) -> PackedCalls:
+        """Calls of one argument each."""
     def __len__(self) -> int: ...
     @property
     def rest(self) -> list[int]: ...

@@ -59,8 +59,6 @@ struct Engines {
 
 /// Tasks named in one message.
 const IDS: usize = 10_000;
-/// Tasks of a submission that is worth another thread.
-const LARGE: usize = 64;
 
 /// A client's session with a controller. Shared by the threads of its user and its I/O thread.
 pub struct Core {
@@ -365,11 +363,9 @@ impl Core {
 
     /// A submission that raced with the end of the session must not stay pending for ever.
     fn after_submit(&self, batch: &Arc<Batch>, now: Stamp) {
+        // Nobody is woken for more than that, however much it is: the thread that submits takes a
+        // turn every now and then, and another would take a core from the engines that are to start.
         self.flush(false);
-        if batch.len as usize >= LARGE {
-            // There is work for two: more may be pickled while this is sent.
-            self.need();
-        }
         if self.gone.load(Ordering::Acquire) {
             self.abandon(batch, now);
         }

@@ -4,7 +4,7 @@
 //! same shell serves an embedded controller, whose own client is a function call away, and one that
 //! runs alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +35,9 @@ const MERGE: Duration = Duration::from_millis(500);
 /// Time without a message after which the session of a process that ended has run out, though a
 /// child of that process may hold it open.
 const RUN_OUT: Duration = Duration::from_millis(50);
+
+/// Tasks of the embedded client that are taken in before the sockets are looked at again.
+const PORTION: usize = 1024;
 
 /// Something for the shell to do.
 enum Incoming {
@@ -144,6 +147,8 @@ pub(super) struct Shell {
     sender: mpsc::Sender<Incoming>,
     incoming: mpsc::Receiver<Incoming>,
     inbox: Arc<Inbox>,
+    /// What was taken out of the inbox and not handled yet.
+    submitted: VecDeque<Message<FromClient>>,
     local: Option<Arc<Core>>,
     outlook: Arc<Outlook>,
     clients: HashMap<ClientId, Outbox<ToClient>>,
@@ -178,6 +183,7 @@ impl Shell {
             sender,
             incoming,
             inbox: Arc::default(),
+            submitted: VecDeque::new(),
             local: None,
             outlook: Arc::default(),
             clients: HashMap::new(),
@@ -227,13 +233,31 @@ impl Shell {
                 _ = self.incoming.recv_many(&mut batch, 64) => {}
                 () = until(deadline) => self.handle_event(Event::Tick),
             }
+            // The select may have passed them over.
+            while batch.len() < 64
+                && let Ok(incoming) = self.incoming.try_recv()
+            {
+                batch.push(incoming);
+            }
             for incoming in batch.drain(..) {
                 self.take(incoming);
             }
-            let messages = std::mem::take(&mut *self.inbox.messages.lock());
+            self.submitted.extend(self.inbox.messages.lock().drain(..));
             let now = self.now();
-            for message in messages {
+            let mut tasks = 0;
+            while tasks < PORTION
+                && let Some(message) = self.submitted.pop_front()
+            {
+                tasks += match &message.head {
+                    FromClient::Submit { counts, .. } => counts.len(),
+                    _ => 1,
+                };
                 self.handle_at(now, Event::FromClient(EMBEDDED, message));
+            }
+            if !self.submitted.is_empty() {
+                // What engines say in the meantime is not to wait for all of it.
+                inbox.filled.notify_one();
+                tokio::task::yield_now().await;
             }
         }
         self.stop().await;

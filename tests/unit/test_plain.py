@@ -57,6 +57,13 @@ def test_rows_that_are_not_plain_are_named_and_filled_in(rows):
         packed.fill([b""] * (len(packed.rest) + 1))
 
 
+@given(st.lists(values | st.lists(st.integers()), max_size=20))
+def test_items_are_left_to_the_caller_just_where_rows_of_them_are(items):
+    packed = _oarlock.PackedCalls.of_items(items)
+    assert len(packed) == len(items)
+    assert packed.rest == _oarlock.PackedCalls([(item,) for item in items]).rest
+
+
 @given(scalars)
 def test_every_small_scalar_is_plain(value):
     long = isinstance(value, str) and len(value.encode()) > 1024

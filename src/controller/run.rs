@@ -239,20 +239,13 @@ impl Shell {
             {
                 batch.push(incoming);
             }
+            self.take_in(PORTION);
             for incoming in batch.drain(..) {
+                if matches!(incoming, Incoming::Client(..)) {
+                    // It may ask for what this process submitted before.
+                    self.take_in(usize::MAX);
+                }
                 self.take(incoming);
-            }
-            self.submitted.extend(self.inbox.messages.lock().drain(..));
-            let now = self.now();
-            let mut tasks = 0;
-            while tasks < PORTION
-                && let Some(message) = self.submitted.pop_front()
-            {
-                tasks += match &message.head {
-                    FromClient::Submit { counts, .. } => counts.len(),
-                    _ => 1,
-                };
-                self.handle_at(now, Event::FromClient(EMBEDDED, message));
             }
             if !self.submitted.is_empty() {
                 // What engines say in the meantime is not to wait for all of it.
@@ -261,6 +254,28 @@ impl Shell {
             }
         }
         self.stop().await;
+    }
+
+    /// Handles what the client of this process said, up to so many tasks.
+    fn take_in(&mut self, most: usize) {
+        let messages = std::mem::take(&mut *self.inbox.messages.lock());
+        if self.submitted.is_empty() {
+            // Gives back the room of the last burst.
+            self.submitted = messages.into();
+        } else {
+            self.submitted.extend(messages);
+        }
+        let now = self.now();
+        let mut tasks = 0;
+        while tasks < most
+            && let Some(message) = self.submitted.pop_front()
+        {
+            tasks += match &message.head {
+                FromClient::Submit { counts, .. } => counts.len(),
+                _ => 1,
+            };
+            self.handle_at(now, Event::FromClient(EMBEDDED, message));
+        }
     }
 
     fn now(&self) -> Now {

@@ -23,7 +23,7 @@ const FULL: usize = 256;
 fn codec(criterion: &mut Criterion) {
     direction(criterion, "task", |seq| task(seq as u64));
     direction(criterion, "result", |seq| {
-        result(TaskId { client: CLIENT, seq: seq as u64 }, START, START + 20_000)
+        result((TaskId { client: CLIENT, seq: seq as u64 }, 1), START, START + 20_000)
     });
     direction(criterion, "result to client", |seq| told(seq as u64));
     direction(criterion, "submission of one", |seq| submit(seq as u64, 1));

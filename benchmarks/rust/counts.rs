@@ -88,7 +88,7 @@ fn state(count: usize) -> f64 {
     let mut reactor = Reactor::new(Limits::default());
     let (mut out, now) = (Vec::new(), Now { mono: 0, wall: START });
     let session = SessionId([2; 16]);
-    reactor.handle(now, Event::ClientJoined { client: CLIENT, session }, &mut out);
+    reactor.handle(now, Event::ClientJoined { client: CLIENT, session, lease: u64::MAX }, &mut out);
     let parts = Parts::from_iter([Bytes::from(vec![7; 300])]);
     let func = Message { head: FromClient::Func(FUNC), parts };
     reactor.handle(now, Event::FromClient(CLIENT, func), &mut out);

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         NoEnginesRegistered,
         NotReady,
         OarlockError,
+        PoisonTask,
         RemoteError,
         ResultUnreadable,
         SerializationError,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     )
     from oarlock.mapresult import AsyncMapResult
     from oarlock.metadata import Metadata
+    from oarlock.namespace import current_attempt
     from oarlock.reference import Reference
     from oarlock.result import AsyncResult
     from oarlock.result import AsyncResult as AsyncHubResult
@@ -96,6 +98,7 @@ __all__ = [
     "NotReady",
     "OarlockError",
     "ParallelFunction",
+    "PoisonTask",
     "Reference",
     "RemoteError",
     "RemoteFunction",
@@ -112,6 +115,7 @@ __all__ = [
     "ViewExecutor",
     "__version__",
     "collect_exceptions",
+    "current_attempt",
     "interactive",
     "parallel",
     "remote",
@@ -140,6 +144,7 @@ _HOMES = {
     "RemoteFunction": "oarlock._decorated",
     "ViewExecutor": "oarlock.views.executor",
     "__version__": "oarlock._oarlock",
+    "current_attempt": "oarlock.namespace",
     "interactive": "oarlock.util",
     "parallel": "oarlock._decorated",
     "remote": "oarlock._decorated",

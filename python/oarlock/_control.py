@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from oarlock import _jobs, _oarlock, error
+from oarlock._future import notice
 from oarlock.views.targets import normalise, resolve
 
 if TYPE_CHECKING:
@@ -201,7 +202,11 @@ class Control:
     # --- stopping tasks
 
     def abort(
-        self, jobs: Any = None, targets: Any = None, block: bool | None = None
+        self,
+        jobs: Any = None,
+        targets: Any = None,
+        block: bool | None = None,
+        force: bool | float = False,
     ) -> "Future[None] | None":
         """Ask that tasks never start, or are interrupted if they run.
 
@@ -210,6 +215,8 @@ class Control:
             targets: Only tasks given to these engines (or to none yet); None for all.
             block: Whether to return None instead of a future. The request is on its way either
                 way; the results of the tasks say what became of them.
+            force: Whether the engine of a running task that takes no notice is ended: True for
+                after 2 s, or a number of seconds.
 
         Raises:
             TypeError: For jobs of another kind.
@@ -223,7 +230,7 @@ class Control:
             tasks = tasks.pick(
                 [i for i, e in enumerate(tasks.engines()) if e is None or e in engines]
             )
-        return self._do(lambda: self._core.cancel(tasks), block)
+        return self._do(lambda: self._core.cancel(tasks, notice(force)), block)
 
     # --- engines
 

@@ -30,6 +30,17 @@ STATE = frozenset({"_condition", "_state", "_result", "_exception", "_waiters", 
 _FOR_EVER = 1e9
 
 
+# Seconds an engine is given before it is ended, where no number was said.
+_NOTICE = 2.0
+
+
+def notice(force: bool | float) -> float | None:
+    """Seconds after which an engine may be ended, None for never."""
+    if isinstance(force, bool):
+        return _NOTICE if force else None
+    return float(force)
+
+
 class LazyFuture(Future[Any]):
     """The side of a result that is a `Future`, a coroutine's awaitable, and can be cancelled."""
 
@@ -121,8 +132,14 @@ class LazyFuture(Future[Any]):
             tasks.stamps(i)[1] is not None for i in range(len(tasks))
         )
 
-    def cancel(self) -> bool:
+    def cancel(self, force: bool | float = False) -> bool:
         """Ask that tasks not yet started never start, and that running ones are interrupted.
+
+        A running one gets a KeyboardInterrupt in its main thread.
+
+        Args:
+            force: Whether the engine of a running one that takes no notice is ended: True for
+                after 2 s, or a number of seconds.
 
         Returns:
             False if all were done already. True says that the controller was asked; `cancelled`
@@ -134,7 +151,7 @@ class LazyFuture(Future[Any]):
         if self._tasks.ready():
             return False
         self._client._check()
-        self._client._core.cancel(self._tasks)
+        self._client._core.cancel(self._tasks, notice(force))
         return True
 
     # --- how waits begin and end

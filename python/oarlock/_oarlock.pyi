@@ -9,6 +9,7 @@ from typing_extensions import Buffer as BytesLike
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "AGAIN",
     "APPLY",
     "CANCELLED",
     "CHUNK",
@@ -18,7 +19,9 @@ __all__ = [
     "OK",
     "PARTIAL",
     "PENDING",
+    "POISON",
     "REFUSED",
+    "TIMED_OUT",
     "Buffer",
     "Calls",
     "Client",
@@ -47,6 +50,10 @@ CANCELLED: Final = 4
 LOST: Final = 5
 REFUSED: Final = 6
 GONE: Final = 7  # the controller is gone or the client was closed; `refusal` says why
+
+TIMED_OUT: Final = 8
+POISON: Final = 9
+AGAIN: Final = 10  # from an engine only: as ERROR, and the task may be run again
 
 # What an engine does with the parts of a task.
 APPLY: Final = 0
@@ -159,8 +166,9 @@ class Client:
         """A client with a controller of its own in this process. The directory is made if it is not
         there and removed at the end, with all in it. Raises OSError."""
     @staticmethod
-    def connect(directory: str, timeout: float = 10.0) -> Client:
-        """A client of the controller that runs in `directory`.
+    def connect(directory: str, timeout: float = 10.0, lease: float | None = None) -> Client:
+        """A client of the controller that runs in `directory`; when it is gone its tasks run on for
+        `lease` seconds, None for as long as they take.
         Raises ConnectionError naming the cause (nobody there, refused, wrong version)."""
     session: str
     directory: str
@@ -195,10 +203,13 @@ class Client:
         targets: Sequence[int] | None = None,
         items: Sequence[int] | None = None,
         failed: dict[int, bytes] | None = None,
+        rules: tuple[int, float, bool] | None = None,
     ) -> Tasks:
         """Load-balanced: one task for each entry (its pickle, or pickle and buffers).
         `items`: items in each task. `failed`: outcomes of tasks that could not be made, by
-        index: they end at once with ERROR and this pickle, and nothing of them is sent."""
+        index: they end at once with ERROR and this pickle, and nothing of them is sent.
+        `rules`: retries, seconds one attempt may run (0 for any time), and whether the engine may
+        be ended when it takes no notice of that."""
     def submit_call(
         self, func: bytes, args: tuple[Any, ...], targets: Sequence[int] | None = None
     ) -> Tasks | None:
@@ -210,6 +221,7 @@ class Client:
         kind: int,
         engines: Sequence[int],
         parts: Sequence[BytesLike],
+        rules: tuple[int, float, bool] | None = None,
     ) -> Tasks:
         """The same parts on each of these engines, one task each."""
     def submit_each(
@@ -220,10 +232,12 @@ class Client:
         tasks: PackedCalls | Sequence[bytes | Sequence[BytesLike]],
         items: Sequence[int] | None = None,
         failed: dict[int, bytes] | None = None,
+        rules: tuple[int, float, bool] | None = None,
     ) -> Tasks:
         """Task i on engine i."""
-    def cancel(self, tasks: Tasks) -> None:
-        """Ask that the unfinished ones never start, or are interrupted."""
+    def cancel(self, tasks: Tasks, force: float | None = None) -> None:
+        """Ask that the unfinished ones never start, or are interrupted; the engine of one that
+        takes no notice for `force` seconds is ended."""
     # --- tasks known here or elsewhere
     def known(self, msg_id: str) -> Tasks | None:
         """The task if this client still holds its record, as a set of one."""
@@ -269,6 +283,8 @@ class Engine:
         """Items of the running chunk that are done."""
     def felt(self) -> None:
         """The running task has felt an interrupt: it need not be sent again."""
+    def attempt(self) -> int:
+        """Which attempt to run it the running task is, from 1; 0 while nothing runs."""
     def cancelled(self) -> bool:
         """Whether the running task was asked to stop."""
     def close(self) -> None:

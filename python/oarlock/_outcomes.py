@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from oarlock import _oarlock
 
 # The status numbers of `_oarlock`, which is not imported here so that this file needs no extension.
-PENDING, OK, ERROR, PARTIAL, CANCELLED, LOST, REFUSED, GONE = range(8)
+PENDING, OK, ERROR, PARTIAL, CANCELLED, LOST, REFUSED, GONE, TIMED_OUT, POISON = range(10)
 
 # Seconds to fetch once more from the controller what another result of the same task has freed.
 _FETCH_AGAIN = 10.0
@@ -257,6 +257,13 @@ def _withdrawn(tasks: "_oarlock.Tasks", index: int, status: int) -> Exception:
     (msg_id,) = tasks.pick([index]).msg_ids()
     if status == LOST:
         return error.EngineLost(msg_id, **tasks.loss(index))
+    if status == POISON:
+        return error.PoisonTask(msg_id, **tasks.loss(index))
+    if status == TIMED_OUT:
+        return error.TaskTimeout(
+            f"task {msg_id} ran longer than its timeout on engine {tasks.engine(index)} and was "
+            "interrupted\n\nhint: give it more time (`view.timeout`), or less to do"
+        )
     if status == CANCELLED:
         engine = tasks.engine(index)
         when = (
@@ -264,7 +271,8 @@ def _withdrawn(tasks: "_oarlock.Tasks", index: int, status: int) -> Exception:
             if tasks.stamps(index)[1] is None
             else f"while it ran on engine {engine}"
         )
-        return error.TaskCancelled(f"task {msg_id} was cancelled {when}")
+        why = f"; {more}" if (more := tasks.refusal(index)) else ""
+        return error.TaskCancelled(f"task {msg_id} was cancelled {when}{why}")
     why = tasks.refusal(index)
     if status == GONE:
         gone = error.ClosedClient if "client was closed" in why else error.ControllerLost

@@ -58,6 +58,7 @@ class Client(Control, Waiting):
         timeout: float = 10,
         cluster: "Cluster | None" = None,
         directory: "str | PathLike[str] | None" = None,
+        lease: float | None = 600.0,
     ) -> None:
         """Connect to a cluster that runs already.
 
@@ -68,14 +69,17 @@ class Client(Control, Waiting):
             timeout: Seconds the controller has to answer.
             cluster: An object to keep alive as long as this client.
             directory: The cluster's directory, by another way than `connection_info`.
+            lease: Seconds that unfinished tasks run on when this client is gone, closed or killed;
+                then they are cancelled. 0 for not at all, None for as long as they take. Other
+                clients get their results by msg_id; a task for which one waits is not cancelled.
 
         Raises:
             FileNotFoundError: When no such cluster runs; says how to start one. At once.
             ConnectionError: When nobody answers there, or not as expected.
-            ValueError: For a URL.
+            ValueError: For a URL, or a negative lease.
         """
         where = _place(connection_info if directory is None else directory, cluster_id)
-        self._adopt(_oarlock.Client.connect(where, timeout), cluster, owns_core=True)
+        self._adopt(_oarlock.Client.connect(where, timeout, lease), cluster, owns_core=True)
 
     @classmethod
     def _from_core(cls, core: _oarlock.Client, cluster: "Cluster | None") -> Self:

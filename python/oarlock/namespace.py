@@ -16,10 +16,10 @@ from oarlock import _inner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Final
 
-__all__ = ["clear", "current", "evaluate", "execute", "pull", "push", "user"]
+__all__ = ["clear", "current", "current_attempt", "evaluate", "execute", "pull", "push", "user"]
 
 #: Sources of this many `execute` calls are kept for tracebacks; older ones show no lines.
 SOURCES_KEPT: Final = 256
@@ -27,6 +27,7 @@ SOURCES_KEPT: Final = 256
 _VALUE: Final = "__oarlock_value__"
 
 _user: dict[str, Any] | None = None
+_attempt: Callable[[], int] | None = None
 _initial: dict[str, Any] = {}
 _sources: deque[str] = deque()
 _executed = 0
@@ -39,6 +40,30 @@ def install(namespace: dict[str, Any] | None) -> None:
     _initial = dict(namespace or {})
     if namespace is not None:
         _inner.settle(namespace)
+
+
+def number_attempts(attempt: Callable[[], int]) -> None:
+    """Have `attempt` say which attempt of its task runs, 0 while none does."""
+    global _attempt
+    _attempt = attempt
+
+
+def current_attempt() -> int:
+    """Which attempt to run it the running task is: 1 unless it is run again, see `retries`.
+
+    Raises:
+        RuntimeError: Called outside a task.
+
+    Example:
+        >>> lview.apply_sync(oarlock.current_attempt)
+        1
+    """
+    number = _attempt() if _attempt is not None else 0
+    if number == 0:
+        raise RuntimeError(
+            "no task runs here\n\nhint: `current_attempt` is for functions that run on an engine"
+        )
+    return number
 
 
 def current() -> dict[str, Any] | None:

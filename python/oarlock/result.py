@@ -240,13 +240,16 @@ class AsyncResult(Recorded):
         """Return at once, see `sent`."""
         return True
 
-    def abort(self) -> None:
-        """Ask that tasks not yet started never start; returns at once.
+    def abort(self, force: bool | float = False) -> None:
+        """As `cancel`, but refuses when there is nothing to cancel; returns at once.
+
+        Args:
+            force: As for `cancel`.
 
         Raises:
             RuntimeError: if all are done.
         """
-        if not self.cancel():
+        if not self.cancel(force):
             raise RuntimeError(f"{self!r} has nothing left to abort: all its tasks are done")
 
     # --- values

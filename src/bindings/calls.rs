@@ -119,6 +119,9 @@ fn number(status: Status) -> u8 {
         Status::Cancelled => 4,
         Status::Lost => 5,
         Status::Refused => 6,
+        Status::TimedOut => 8,
+        Status::Poison => 9,
+        Status::Again => 10,
     }
 }
 
@@ -129,7 +132,8 @@ pub(crate) fn status(number: u8) -> PyResult<Status> {
         2 => Ok(Status::Error),
         3 => Ok(Status::Partial),
         4 => Ok(Status::Cancelled),
-        _ => Err(PyValueError::new_err("a task ends OK, ERROR, PARTIAL or CANCELLED")),
+        10 => Ok(Status::Again),
+        _ => Err(PyValueError::new_err("a task ends OK, ERROR, PARTIAL, CANCELLED or AGAIN")),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::client::{Core, Submission};
 use crate::clock::wall_clock;
 use crate::controller::{Embedded, Recipe};
 use crate::wire::message::runs;
-use crate::wire::{EngineId, FuncId, Kind, Reply, Request, SessionId, Target};
+use crate::wire::{EngineId, FuncId, Kind, Reply, Request, Rules, SessionId, Target};
 
 enum Controller {
     Embedded(Embedded),
@@ -53,6 +53,22 @@ pub(crate) fn python_version(py: Python<'_>) -> String {
 fn func_id(func: &[u8]) -> PyResult<FuncId> {
     let id = func.try_into();
     id.map(FuncId).map_err(|_| PyValueError::new_err("a function's name has 16 bytes"))
+}
+
+/// Seconds as the wire has them; at least 1 ms, since 0 stands for none.
+fn milliseconds(seconds: f64) -> PyResult<u32> {
+    let milliseconds = (seconds * 1e3).ceil();
+    if (0.0..f64::from(1_u32 << 31)).contains(&milliseconds) {
+        return Ok((milliseconds as u32).max(1));
+    }
+    Err(PyValueError::new_err(format!("{seconds} s is no time from 0 to 24 days")))
+}
+
+/// From retries, seconds for one attempt (0 for any time), and whether its engine may be ended.
+fn rules(rules: Option<(u16, f64, bool)>) -> PyResult<Rules> {
+    let Some((retries, timeout, force)) = rules else { return Ok(Rules::default()) };
+    let timeout = if timeout == 0.0 { 0 } else { milliseconds(timeout)? };
+    Ok(Rules { retries, timeout, force })
 }
 
 fn among(targets: Option<Vec<u32>>) -> Target {
@@ -96,6 +112,7 @@ impl PyClient {
         self.check(py)
     }
 
+    #[allow(clippy::too_many_arguments, reason = "what Python calls it with")]
     fn submission(
         &self,
         py: Python<'_>,
@@ -104,6 +121,7 @@ impl PyClient {
         tasks: &Bound<'_, PyAny>,
         items: Option<Vec<u32>>,
         not_made: Option<&Bound<'_, PyDict>>,
+        rules: Option<(u16, f64, bool)>,
     ) -> PyResult<Submission> {
         self.check(py)?;
         let tasks = packed::tasks(tasks)?;
@@ -114,7 +132,8 @@ impl PyClient {
         self.make_room(py, bytes)?;
         let items = items.map(Vec::into_boxed_slice);
         let failed = failed(not_made)?;
-        Ok(Submission { func: func_id(func)?, kind: kind(of_kind)?, tasks, items, failed })
+        let (func, kind, rules) = (func_id(func)?, kind(of_kind)?, self::rules(rules)?);
+        Ok(Submission { func, kind, tasks, items, failed, rules })
     }
 
     /// Calls what may move the I/O on this thread; without the GIL if it will.
@@ -154,17 +173,26 @@ impl PyClient {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (directory, timeout=10.0))]
-    fn connect(py: Python<'_>, directory: PathBuf, timeout: f64) -> PyResult<Self> {
+    #[pyo3(signature = (directory, timeout=10.0, lease=None))]
+    fn connect(
+        py: Python<'_>,
+        directory: PathBuf,
+        timeout: f64,
+        lease: Option<f64>,
+    ) -> PyResult<Self> {
         let python = python_version(py);
         let place = directory.clone();
         let patience = Duration::try_from_secs_f64(timeout)
             .map_err(|_| PyValueError::new_err("timeout must be a number of seconds"))?;
+        let lease = lease.map(Duration::try_from_secs_f64).transpose();
+        let lease =
+            lease.map_err(|_| PyValueError::new_err("lease must be a number of seconds"))?;
+        let lease = lease.unwrap_or(Duration::MAX);
         // In a thread of its own, so that this one can look for signals. If it is interrupted,
         // what comes of the attempt is dropped, which closes it.
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         std::thread::spawn(move || {
-            let _ = sender.send(Remote::connect(&place, patience, python, bound()));
+            let _ = sender.send(Remote::connect(&place, patience, python, bound(), lease));
         });
         let receiver = Mutex::new(receiver);
         let mut connected = None;
@@ -333,7 +361,7 @@ impl PyClient {
         Ok(())
     }
 
-    #[pyo3(signature = (func, kind, tasks, targets=None, items=None, failed=None))]
+    #[pyo3(signature = (func, kind, tasks, targets=None, items=None, failed=None, rules=None))]
     #[allow(clippy::too_many_arguments, reason = "Python calls it with keywords")]
     fn submit(
         &self,
@@ -344,8 +372,9 @@ impl PyClient {
         targets: Option<Vec<u32>>,
         items: Option<Vec<u32>>,
         failed: Option<&Bound<'_, PyDict>>,
+        rules: Option<(u16, f64, bool)>,
     ) -> PyResult<PyTasks> {
-        let what = self.submission(py, func, kind, tasks, items, failed)?;
+        let what = self.submission(py, func, kind, tasks, items, failed, rules)?;
         let target = among(targets);
         Ok(self.tasks(self.moving(py, |core| core.submit(what, target, wall_clock()))))
     }
@@ -370,6 +399,7 @@ impl PyClient {
         Ok(Some(self.tasks(tasks)))
     }
 
+    #[pyo3(signature = (func, kind, engines, parts, rules=None))]
     fn submit_direct(
         &self,
         py: Python<'_>,
@@ -377,16 +407,19 @@ impl PyClient {
         kind: u8,
         engines: Vec<u32>,
         parts: &Bound<'_, PyAny>,
+        rules: Option<(u16, f64, bool)>,
     ) -> PyResult<PyTasks> {
         self.check(py)?;
         let parts = buffers::parts(parts)?;
         self.make_room(py, parts.iter().map(bytes::Bytes::len).sum())?;
         let engines = engines.into_iter().map(EngineId).collect();
         let (func, kind, now) = (func_id(func)?, self::kind(kind)?, wall_clock());
-        Ok(self.tasks(self.moving(py, |core| core.submit_direct(func, kind, engines, parts, now))))
+        let rules = self::rules(rules)?;
+        let submit = |core: &Core| core.submit_direct(func, kind, engines, parts, rules, now);
+        Ok(self.tasks(self.moving(py, submit)))
     }
 
-    #[pyo3(signature = (func, kind, engines, tasks, items=None, failed=None))]
+    #[pyo3(signature = (func, kind, engines, tasks, items=None, failed=None, rules=None))]
     #[allow(clippy::too_many_arguments, reason = "Python calls it with keywords")]
     fn submit_each(
         &self,
@@ -397,8 +430,9 @@ impl PyClient {
         tasks: &Bound<'_, PyAny>,
         items: Option<Vec<u32>>,
         failed: Option<&Bound<'_, PyDict>>,
+        rules: Option<(u16, f64, bool)>,
     ) -> PyResult<PyTasks> {
-        let what = self.submission(py, func, kind, tasks, items, failed)?;
+        let what = self.submission(py, func, kind, tasks, items, failed, rules)?;
         if engines.len() != what.tasks.len() {
             return Err(PyValueError::new_err("there must be one engine for each task"));
         }
@@ -406,10 +440,12 @@ impl PyClient {
         Ok(self.tasks(self.moving(py, |core| core.submit_each(what, &engines, wall_clock()))))
     }
 
-    fn cancel(&self, py: Python<'_>, tasks: &PyTasks) -> PyResult<()> {
+    #[pyo3(signature = (tasks, force=None))]
+    fn cancel(&self, py: Python<'_>, tasks: &PyTasks, force: Option<f64>) -> PyResult<()> {
         self.check(py)?;
+        let force = force.map(milliseconds).transpose()?;
         let tasks = tasks.here(py)?;
-        py.detach(|| self.core.cancel(tasks));
+        py.detach(|| self.core.cancel(tasks, force));
         Ok(())
     }
 

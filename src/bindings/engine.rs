@@ -178,6 +178,10 @@ impl PyEngine {
         self.engine.slot().felt();
     }
 
+    fn attempt(&self) -> u16 {
+        self.engine.slot().attempt()
+    }
+
     fn cancelled(&self) -> bool {
         self.engine.slot().cancelled()
     }

@@ -49,7 +49,8 @@ fn _oarlock(module: &Bound<'_, PyModule>) -> PyResult<()> {
     pyo3_async_runtimes::tokio::init(aside);
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     let states = ["PENDING", "OK", "ERROR", "PARTIAL", "CANCELLED", "LOST", "REFUSED", "GONE"];
-    for (number, name) in states.into_iter().enumerate() {
+    let later = ["TIMED_OUT", "POISON", "AGAIN"];
+    for (number, name) in states.into_iter().chain(later).enumerate() {
         module.add(name, number)?;
     }
     module.add("APPLY", 0)?;

@@ -34,17 +34,23 @@ pub enum State {
     Refused = 6,
     /// The controller went away or the client was closed before an outcome came.
     Gone = 7,
+    /// It ran longer than it may.
+    TimedOut = 8,
+    /// Engines ended under it again and again.
+    Poison = 9,
 }
 
 impl From<Status> for State {
     fn from(status: Status) -> Self {
         match status {
             Status::Ok => Self::Ok,
-            Status::Error => Self::Error,
+            Status::Error | Status::Again => Self::Error,
             Status::Partial => Self::Partial,
             Status::Cancelled => Self::Cancelled,
             Status::Lost => Self::Lost,
             Status::Refused => Self::Refused,
+            Status::TimedOut => Self::TimedOut,
+            Status::Poison => Self::Poison,
         }
     }
 }

@@ -19,8 +19,8 @@ use super::tasks::{Tasks, Until};
 use crate::transport::Drive;
 use crate::wire::limits::INLINE_MAX;
 use crate::wire::{
-    EngineId, EngineInfo, FromClient, FuncId, Kind, Message, Parts, Reply, Request, SessionId,
-    Stamp, Target, ToClient,
+    EngineId, EngineInfo, FromClient, FuncId, Kind, Message, Parts, Reply, Request, Rules,
+    SessionId, Stamp, Target, ToClient,
 };
 
 /// Where a client's messages go: an embedded controller's queue, or a session.
@@ -44,6 +44,8 @@ pub struct Submission {
     pub items: Option<Box<[u32]>>,
     /// Outcomes of those that could not be made.
     pub failed: HashMap<usize, Parts>,
+    /// What the tasks are allowed.
+    pub rules: Rules,
 }
 
 #[derive(Default)]
@@ -222,7 +224,7 @@ impl Core {
 
     /// Submits load-balanced tasks.
     pub fn submit(&self, what: Submission, target: Target, now: Stamp) -> Tasks {
-        let Submission { func, kind, mut tasks, items, failed } = what;
+        let Submission { func, kind, mut tasks, items, failed, rules } = what;
         let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
         let sending = self.sending.lock();
         let batch = self.enter(tasks.len(), items, bytes, now, None);
@@ -248,7 +250,7 @@ impl Core {
                 }
                 let first = batch.first + start as u64;
                 let target = target.clone();
-                let head = FromClient::Submit { first, func, kind, target, counts };
+                let head = FromClient::Submit { first, func, kind, target, counts, rules };
                 self.send(&batch, start..end, Message { head, parts }, now);
             }
             start = if failed.contains_key(&end) { end + 1 } else { end };
@@ -266,8 +268,8 @@ impl Core {
         let sending = self.sending.lock();
         let batch = self.enter(1, None, bytes, now, None);
         let handle = Tasks::one(self.session, batch.clone(), 0);
-        let head =
-            FromClient::Submit { first: batch.first, func, kind: Kind::Apply, target, counts };
+        let (first, kind, rules) = (batch.first, Kind::Apply, Rules::default());
+        let head = FromClient::Submit { first, func, kind, target, counts, rules };
         self.send(&batch, 0..1, Message { head, parts }, now);
         drop(sending);
         self.after_submit(&batch, now);
@@ -281,6 +283,7 @@ impl Core {
         kind: Kind,
         engines: Vec<EngineId>,
         parts: Parts,
+        rules: Rules,
         now: Stamp,
     ) -> Tasks {
         let bytes =
@@ -291,7 +294,7 @@ impl Core {
         batch.place(&engines);
         if !engines.is_empty() {
             let count = engines.len();
-            let head = FromClient::Direct { first: batch.first, func, kind, engines };
+            let head = FromClient::Direct { first: batch.first, func, kind, engines, rules };
             self.send(&batch, 0..count, Message { head, parts }, now);
         }
         drop(sending);
@@ -301,7 +304,7 @@ impl Core {
 
     /// Submits one task to each of these engines.
     pub fn submit_each(&self, what: Submission, engines: &[EngineId], now: Stamp) -> Tasks {
-        let Submission { func, kind, tasks, items, failed } = what;
+        let Submission { func, kind, tasks, items, failed, rules } = what;
         let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
         let sending = self.sending.lock();
         let batch = self.enter(tasks.len(), items, bytes, now, None);
@@ -310,7 +313,8 @@ impl Core {
         for (index, (parts, engine)) in tasks.into_iter().zip(engines).enumerate() {
             if !failed.contains_key(&index) {
                 let first = batch.first + index as u64;
-                let head = FromClient::Direct { first, func, kind, engines: vec![*engine] };
+                let engines = vec![*engine];
+                let head = FromClient::Direct { first, func, kind, engines, rules };
                 self.send(&batch, index..index + 1, Message { head, parts }, now);
             }
         }
@@ -355,11 +359,13 @@ impl Core {
         }
     }
 
-    /// Asks that the unfinished ones of these tasks never start, or are interrupted.
-    pub fn cancel(&self, tasks: &Tasks) {
+    /// Asks that the unfinished ones of these tasks never start, or are interrupted; one that takes
+    /// no notice for `force` milliseconds has its engine ended.
+    pub fn cancel(&self, tasks: &Tasks, force: Option<u32>) {
         for numbers in tasks.pending_numbers().chunks(IDS) {
             // Short, so it always fits.
-            let _ = self.uplink.push(Message::bare(FromClient::Cancel(numbers.to_vec())));
+            let head = FromClient::Cancel { tasks: numbers.to_vec(), force };
+            let _ = self.uplink.push(Message::bare(head));
         }
         self.flush(true);
     }

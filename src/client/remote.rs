@@ -39,16 +39,20 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Connects to the controller in `directory`; gives up after `patience`.
+    /// Connects to the controller in `directory`; gives up after `patience`. Unfinished tasks run on
+    /// for `lease` when this client is gone.
     pub fn connect(
         directory: &Path,
         patience: Duration,
         python: String,
         bound: u64,
+        lease: Duration,
     ) -> io::Result<Self> {
         let connection = place::read(directory)?;
         let session = place::session()?;
         let hello = Hello {
+            tally: None,
+            lease: u64::try_from(lease.as_nanos()).unwrap_or(u64::MAX),
             token: connection.token,
             role: Role::Client,
             session,

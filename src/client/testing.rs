@@ -12,8 +12,8 @@ use super::State;
 use super::core::{Core, Submission, Uplink};
 use super::tasks::{Tasks, Until};
 use crate::wire::{
-    EngineId, FromClient, FuncId, Kind, Message, Parts, Reply, Request, SessionId, Status, Target,
-    ToClient,
+    EngineId, FromClient, FuncId, Kind, Message, Parts, Reply, Request, Rules, SessionId, Status,
+    Target, ToClient,
 };
 
 #[derive(Clone, Default)]
@@ -55,7 +55,14 @@ fn part(text: &str) -> Parts {
 
 fn submission(count: usize) -> Submission {
     let tasks = vec![part("x"); count];
-    Submission { func: FUNC, kind: Kind::Apply, tasks, items: None, failed: HashMap::new() }
+    Submission {
+        func: FUNC,
+        kind: Kind::Apply,
+        tasks,
+        items: None,
+        failed: HashMap::new(),
+        rules: Rules::default(),
+    }
 }
 
 fn submit(core: &Core, count: usize) -> Tasks {
@@ -258,7 +265,7 @@ fn watching_takes_no_numbers_from_submissions() {
 fn a_direct_task_is_known_to_be_bound_for_its_engine() {
     let (core, _) = core();
     let engines = vec![EngineId(4), EngineId(6)];
-    let tasks = core.submit_direct(FUNC, Kind::Apply, engines, part("x"), 100);
+    let tasks = core.submit_direct(FUNC, Kind::Apply, engines, part("x"), Rules::default(), 100);
     assert_eq!(tasks.record(1, |record| record.engine), Some(EngineId(6)));
 }
 

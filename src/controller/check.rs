@@ -31,8 +31,8 @@ impl State {
         assert_eq!(keys.len(), list.len() as usize, "a list knows its length");
         for key in &keys {
             let task = self.tasks.get(*key);
-            assert_eq!(task.engine, engine, "a task knows who holds it");
-            assert!(lane.is_none() || lane == task.lane, "a task knows its lane");
+            assert_eq!(task.engine(), engine, "a task knows who holds it");
+            assert!(lane.is_none() || lane == task.lane(), "a task knows its lane");
             assert_eq!(self.tasks.find(task.id), Some(*key), "a task is found by its id");
         }
         keys.len()
@@ -69,7 +69,7 @@ impl State {
     fn check_lanes(&self) -> usize {
         let mut named: Map<u32, u64> = Map::default();
         for (_, task) in self.tasks.iter() {
-            if let Some(lane) = task.lane {
+            if let Some(lane) = task.lane() {
                 *named.entry(lane).or_default() += 1;
             }
         }
@@ -109,12 +109,12 @@ impl State {
     fn check_movable(&self) {
         let mut counted: Map<(u32, EngineId), u32> = Map::default();
         for (key, task) in self.tasks.iter() {
-            let (Some(id), Some(lane)) = (task.engine, task.lane) else {
+            let (Some(id), Some(lane)) = (task.engine(), task.lane()) else {
                 assert!(!task.movable && !task.recalled, "only a held task may be taken back");
                 continue;
             };
             let front = self.engines.get(id).is_some_and(|engine| engine.front == key);
-            let free = !task.cancelled && !task.recalled && !task.has_started();
+            let free = task.is_free();
             assert_eq!(task.movable, free && !front, "what may be taken back is marked");
             if task.movable {
                 *counted.entry((lane, id)).or_default() += 1;

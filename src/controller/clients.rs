@@ -12,6 +12,8 @@ pub(crate) struct Client {
     pub(crate) session: SessionId,
     /// Whether it is there.
     pub(crate) alive: bool,
+    /// Nanoseconds its unfinished tasks run on when it is not.
+    pub(crate) lease: u64,
     /// The lowest number it may use next. Numbers only grow, so that whatever arrives twice is
     /// noticed without remembering what has finished.
     pub(crate) next: u64,
@@ -33,13 +35,14 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Enters a client; `false` if the number is in use.
-    pub(crate) fn join(&mut self, id: ClientId, session: SessionId) -> bool {
+    pub(crate) fn join(&mut self, id: ClientId, session: SessionId, lease: u64) -> bool {
         if self.map.contains_key(&id) {
             return false;
         }
         let client = Client {
             session,
             alive: true,
+            lease,
             next: 0,
             next_watched: WATCHED,
             funcs: Set::default(),

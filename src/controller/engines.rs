@@ -26,6 +26,8 @@ pub(crate) struct Engine {
     pub(crate) front_since: u64,
     /// Tasks it has ended.
     pub(crate) completed: u64,
+    /// Tasks it was ever given.
+    pub(crate) given: u64,
     /// Mean run time of its tasks in nanoseconds; 0 until one has ended.
     mean: u64,
     /// How many tasks it may be given ahead, by that mean.
@@ -74,6 +76,7 @@ impl Engine {
             asked: None,
             thieves: Vec::new(),
             completed: 0,
+            given: 0,
         }
     }
 

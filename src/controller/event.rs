@@ -14,6 +14,9 @@ pub enum Event {
         client: ClientId,
         /// Its process's session; known already if the client comes again.
         session: SessionId,
+        /// Nanoseconds its unfinished tasks run on when it is gone; `u64::MAX` for as long as they
+        /// take.
+        lease: u64,
     },
     /// A client's session ended, whatever the reason.
     ClientLost {
@@ -29,11 +32,16 @@ pub enum Event {
     EngineLost {
         /// The engine.
         engine: EngineId,
+        /// The ticket of the last task that it began, if that is known for certain; it begins no
+        /// other.
+        begun: Option<u64>,
         /// For instance `killed by SIGKILL`.
         cause: String,
         /// The end of its log.
         output: String,
     },
+    /// Time passed, see [`Reactor::deadline`](super::Reactor::deadline).
+    Tick,
     /// A client said something.
     FromClient(ClientId, Message<FromClient>),
     /// An engine said something.

@@ -9,10 +9,12 @@
 //! - `reactor`, `submit`, `report`, `request`: one function per event.
 //! - `schedule`, `lanes`, `ranks`: which engine gets which task, and what is taken back.
 //! - `settle`, `outcomes`: the end of a task, told once and kept for a while.
-//! - `run`, `spawn`, `embedded`, `standalone`: the shell, the only files here with I/O.
+//! - `run`, `spawn`, `memory_kills`, `embedded`, `standalone`: the shell, the only files here with
+//!   I/O.
 //! - `tasks`, `engines`, `clients`, `funcs`: the books; `state` holds them, `check` audits them.
 //! - `slab`, `span`, `index`, `hash`: what the books are made of.
 
+mod attempts;
 mod check;
 mod clients;
 mod embedded;
@@ -22,6 +24,7 @@ mod funcs;
 mod hash;
 mod index;
 mod lanes;
+mod memory_kills;
 mod outcomes;
 mod ranks;
 mod reactor;

@@ -5,16 +5,11 @@
 //! work per event does not grow with the number of engines or of pending tasks (telling every
 //! client the list of engines aside).
 
-use bytes::Bytes;
-
-use crate::wire::{
-    ClientId, EngineId, EngineInfo, FromClient, Loss, Message, Parts, SessionId, Status, ToClient,
-};
+use crate::wire::{ClientId, EngineInfo, FromClient, Message, SessionId, ToClient};
 
 use super::event::{Effect, Event, Now};
-use super::outcomes::Outcome;
 use super::state::{Limits, State, Turn};
-use super::texts;
+use super::tasks::Task;
 
 /// The controller's mind; see the head of this file.
 pub struct Reactor {
@@ -32,15 +27,26 @@ impl Reactor {
         let mut turn = Turn { state: &mut self.state, now, out };
         turn.expire();
         match event {
-            Event::ClientJoined { client, session } => turn.on_client_joined(client, session),
+            Event::ClientJoined { client, session, lease } => {
+                turn.on_client_joined(client, session, lease);
+            }
+            Event::Tick => {}
             Event::ClientLost { client } => turn.on_client_lost(client),
             Event::EngineJoined { info } => turn.on_engine_joined(info),
-            Event::EngineLost { engine, cause, output } => {
-                turn.on_engine_lost(engine, cause, output);
+            Event::EngineLost { engine, begun, cause, output } => {
+                turn.on_engine_lost(engine, begun, cause, output);
             }
             Event::FromClient(client, message) => turn.on_client(client, message),
             Event::FromEngine(engine, message) => turn.on_engine(engine, message),
         }
+        // Last, so that nothing is said to one that has just gone.
+        turn.end_leases();
+    }
+
+    /// When something is to be done even if nothing happens: then it wants a [`Event::Tick`]. By the
+    /// clock of [`Now::mono`].
+    pub fn deadline(&self) -> Option<u64> {
+        self.state.leases.first().map(|(end, _)| *end)
     }
 
     /// Audits the books.
@@ -83,8 +89,8 @@ impl Reactor {
 }
 
 impl Turn<'_> {
-    fn on_client_joined(&mut self, client: ClientId, session: SessionId) {
-        if !self.state.clients.join(client, session) {
+    fn on_client_joined(&mut self, client: ClientId, session: SessionId, lease: u64) {
+        if !self.state.clients.join(client, session, lease) {
             self.state.ignored += 1;
             return;
         }
@@ -92,10 +98,12 @@ impl Turn<'_> {
         self.tell_client(client, Message::bare(ToClient::Engines(engines)));
     }
 
-    /// The tasks of a client that is gone run on; their outcomes are kept for whoever asks.
+    /// The tasks of a client that is gone run on for its lease; their outcomes are kept for whoever
+    /// asks.
     fn on_client_lost(&mut self, client: ClientId) {
         let Some(gone) = self.state.clients.alive(client) else { return };
         gone.alive = false;
+        let lease = gone.lease;
         let mut funcs: Vec<_> = std::mem::take(&mut gone.funcs).into_iter().collect();
         funcs.sort_unstable();
         for func in funcs {
@@ -103,6 +111,29 @@ impl Turn<'_> {
             self.drop_func(func);
         }
         self.state.clients.drop_unneeded(client);
+        if lease < u64::MAX {
+            self.state.leases.insert((self.now.mono.saturating_add(lease), client));
+        }
+    }
+
+    /// Cancels what clients left behind whose lease has ended, unless somebody else waits for it.
+    fn end_leases(&mut self) {
+        while let Some((end, client)) = self.state.leases.first().copied() {
+            if end > self.now.mono {
+                return;
+            }
+            self.state.leases.pop_first();
+            let State { tasks, clients, .. } = &*self.state;
+            let waited_for = |task: &Task| {
+                let watchers = task.rare.iter().flat_map(|rare| &rare.watchers);
+                watchers.into_iter().any(|watcher| clients.is_alive(watcher.client))
+            };
+            let left = tasks.iter().filter(|(_, task)| task.id.client == client);
+            let mut left: Vec<_> =
+                left.filter(|(_, task)| !waited_for(task)).map(|(_, task)| task.id.seq).collect();
+            left.sort_unstable();
+            self.on_cancel(client, &left, None);
+        }
     }
 
     fn on_engine_joined(&mut self, info: EngineInfo) {
@@ -117,72 +148,7 @@ impl Turn<'_> {
         self.feed(id);
     }
 
-    fn on_engine_lost(&mut self, id: EngineId, cause: String, output: String) {
-        let state = &mut *self.state;
-        let Some(engine) = state.engines.remove(id) else { return };
-        state.ready.set(id, None);
-        if let Some(victim) = engine.asked {
-            state.engines.live(victim).thieves.retain(|thief| *thief != id);
-        }
-        for func in &engine.funcs {
-            state.funcs.get_mut(*func).known.remove(&id);
-        }
-        for lane in std::iter::once(super::lanes::ANY).chain(engine.lanes.iter().copied()) {
-            let lane = state.lanes.get_mut(lane);
-            lane.movable.set(id, None);
-            lane.engines.retain(|other| *other != id);
-        }
-        // Whoever hears of a loss finds the engine gone from the list.
-        self.tell_engines();
-        let EngineInfo { pid, host, .. } = engine.info.clone();
-        let loss = Loss { engine: id.0, pid, host, cause, started: false, ran_for: 0.0, output };
-        let waiting = encode(&loss);
-        for key in engine.holds(&self.state.tasks) {
-            let task = self.state.tasks.get_mut(key);
-            task.engine = None;
-            let started = task.has_started().then_some(task.started);
-            let ran_for = match started {
-                Some(at) => Some(seconds(self.now.wall - at)),
-                None if key == engine.front => {
-                    Some(seconds((self.now.mono.saturating_sub(engine.front_since)) as i64))
-                }
-                None => None,
-            };
-            let text = ran_for.map_or_else(
-                || waiting.clone(),
-                |ran_for| encode(&Loss { started: true, ran_for, ..loss.clone() }),
-            );
-            let outcome = Outcome {
-                parts: Parts::from_buf([text]),
-                started: started.unwrap_or(0),
-                ..Outcome::bare(Status::Lost, Some(id))
-            };
-            self.finish(key, outcome);
-        }
-        for lane in engine.lanes.iter().copied() {
-            self.end_lane(lane);
-        }
-        self.out.push(Effect::EndEngine(id));
-        self.feed_all(&engine.thieves);
-    }
-
-    /// Refuses what waits in a lane of which no engine lives any more.
-    fn end_lane(&mut self, lane: u32) {
-        let lanes = &self.state.lanes;
-        if !lanes.exists(lane) || !lanes.get(lane).engines.is_empty() {
-            return;
-        }
-        let text = texts::no_engine_of(&lanes.get(lane).asked, self.state.engines.list());
-        let text = Bytes::from(text);
-        let waiting: Vec<_> = lanes.get(lane).queue.iter(&self.state.tasks).collect();
-        for key in waiting {
-            let state = &mut *self.state;
-            state.lanes.get_mut(lane).queue.remove(&mut state.tasks, key);
-            self.finish(key, Outcome::refused(&text));
-        }
-    }
-
-    fn tell_engines(&mut self) {
+    pub(crate) fn tell_engines(&mut self) {
         for client in self.state.clients.present() {
             let engines = self.state.engines.list().to_vec();
             self.tell_client(client, Message::bare(ToClient::Engines(engines)));
@@ -198,24 +164,15 @@ impl Turn<'_> {
         match message.head {
             FromClient::Func(id) => self.on_func(client, id, &parts),
             FromClient::Forget(id) => self.on_forget(client, id),
-            FromClient::Submit { first, func, kind, target, counts } => {
-                self.on_submit(client, (first, func, kind), target, &counts, parts);
+            FromClient::Submit { first, func, kind, target, counts, rules } => {
+                self.on_submit(client, (first, func, kind, rules), target, &counts, parts);
             }
-            FromClient::Direct { first, func, kind, engines } => {
-                self.on_direct(client, (first, func, kind), &engines, &parts);
+            FromClient::Direct { first, func, kind, engines, rules } => {
+                self.on_direct(client, (first, func, kind, rules), &engines, &parts);
             }
-            FromClient::Cancel(seqs) => self.on_cancel(client, &seqs),
+            FromClient::Cancel { tasks, force } => self.on_cancel(client, &tasks, force),
             FromClient::Watch { first, tasks } => self.on_watch(client, first, &tasks),
             FromClient::Request { id, body } => self.on_request(client, id, body),
         }
     }
-}
-
-fn seconds(nanoseconds: i64) -> f64 {
-    nanoseconds.max(0) as f64 / 1e9
-}
-
-fn encode(loss: &Loss) -> Bytes {
-    // Strings and numbers cannot fail to encode into memory.
-    rmp_serde::to_vec_named(loss).map_or_else(|_| Bytes::new(), Bytes::from)
 }

@@ -15,16 +15,16 @@ impl Turn<'_> {
     pub(crate) fn on_engine(&mut self, engine: EngineId, message: Message<FromEngine>) {
         let parts = message.parts;
         match message.head {
-            FromEngine::Started { id, at } => self.on_started(engine, id, at),
+            FromEngine::Started { id, ticket, at } => self.on_started(engine, (id, ticket), at),
             FromEngine::Progress { id, done } => {
                 self.forward(engine, id, &parts, |seq| ToClient::Progress { seq, done });
             }
             FromEngine::Output { id, stream } => {
                 self.forward(engine, id, &parts, |seq| ToClient::Output { seq, stream });
             }
-            FromEngine::Result { id, status, started, completed } => {
+            FromEngine::Result { id, ticket, status, started, completed } => {
                 let outcome = Outcome { status, engine: Some(engine), started, completed, parts };
-                self.on_result(engine, id, outcome);
+                self.on_result(engine, (id, ticket), outcome);
             }
             FromEngine::Returned(ids) => self.on_returned(engine, &ids),
         }
@@ -33,7 +33,12 @@ impl Turn<'_> {
     /// A task, if this engine holds it: nobody else may speak for it.
     fn held(&self, engine: EngineId, id: TaskId) -> Option<TaskKey> {
         let key = self.state.tasks.find(id)?;
-        (self.state.tasks.get(key).engine == Some(engine)).then_some(key)
+        (self.state.tasks.get(key).engine() == Some(engine)).then_some(key)
+    }
+
+    /// The same for one attempt: the task may have been given to this engine anew since.
+    fn attempt(&self, engine: EngineId, (id, ticket): (TaskId, u64)) -> Option<TaskKey> {
+        self.held(engine, id).filter(|key| self.state.tasks.get(*key).ticket == ticket)
     }
 
     /// Tells the owner and the watchers of a task what happened to it.
@@ -46,7 +51,7 @@ impl Turn<'_> {
     ) {
         let Some(key) = self.held(engine, id) else { return };
         let state = &mut *self.state;
-        let watchers = state.tasks.get(key).watchers.as_deref().into_iter().flatten();
+        let watchers = state.tasks.get(key).rare.iter().flat_map(|rare| &rare.watchers);
         let hearers = watchers.map(|watcher| (watcher.client, watcher.seq));
         for (client, seq) in std::iter::once((id.client, id.seq)).chain(hearers) {
             if state.clients.is_alive(client) {
@@ -56,19 +61,22 @@ impl Turn<'_> {
         }
     }
 
-    fn on_started(&mut self, engine: EngineId, id: TaskId, at: Stamp) {
-        let Some(key) = self.held(engine, id) else { return };
+    fn on_started(&mut self, engine: EngineId, attempt: (TaskId, u64), at: Stamp) {
+        let Some(key) = self.attempt(engine, attempt) else { return };
+        let (id, _) = attempt;
         let task = self.state.tasks.get_mut(key);
         task.started = at.max(1);
-        // It will not be sent again, so its bytes need not stay here.
-        task.parts = Parts::new();
+        if task.retries == 0 {
+            // It will not be sent again, so its bytes need not stay here.
+            task.parts = Parts::new();
+        }
         self.state.refresh(key);
         self.state.publish(engine);
         self.forward(engine, id, &Parts::new(), |seq| ToClient::Started { seq, engine, at });
     }
 
-    fn on_result(&mut self, id: EngineId, task: TaskId, outcome: Outcome) {
-        let Some(key) = self.held(id, task) else {
+    fn on_result(&mut self, id: EngineId, attempt: (TaskId, u64), mut outcome: Outcome) {
+        let Some(key) = self.attempt(id, attempt) else {
             self.state.duplicates += 1;
             return;
         };
@@ -84,7 +92,13 @@ impl Turn<'_> {
             );
         }
         let answered = engine.recalled == 0 && !engine.thieves.is_empty();
-        self.finish(key, outcome);
+        let again = outcome.status == Status::Again;
+        if again {
+            outcome.status = Status::Error;
+        }
+        if !(again && self.try_elsewhere(key, id)) {
+            self.finish(key, outcome);
+        }
         if answered {
             self.state.publish(id);
             self.feed_thieves(id);
@@ -94,11 +108,11 @@ impl Turn<'_> {
 
     /// Puts recalled tasks at the front of their queues, oldest first. A task that was not asked
     /// for is ignored: most likely the answer came twice and the task was given again since.
-    fn on_returned(&mut self, id: EngineId, ids: &[TaskId]) {
+    fn on_returned(&mut self, id: EngineId, ids: &[(TaskId, u64)]) {
         let mut back = Vec::new();
         for task in ids {
             let asked = |key: &TaskKey| self.state.tasks.get(*key).recalled;
-            let Some(key) = self.held(id, *task).filter(asked) else {
+            let Some(key) = self.attempt(id, *task).filter(asked) else {
                 self.state.ignored += 1;
                 continue;
             };
@@ -107,25 +121,14 @@ impl Turn<'_> {
                 Task { cancelled: true, .. } => {
                     self.finish(key, Outcome::bare(Status::Cancelled, Some(id)));
                 }
-                Task { lane: Some(lane), started: 0, order, .. } => {
-                    back.push((*order, *lane, key));
-                }
+                task if task.lane().is_some() && !task.has_started() => back.push(key),
                 // It was said to run, so its bytes are gone.
                 _ => self.finish(key, Outcome::refused(&Bytes::from(texts::given_back(id)))),
             }
         }
         self.state.publish(id);
-        back.sort_unstable_by_key(|(order, ..)| *order);
-        for (_, lane, key) in back.iter().rev() {
-            let state = &mut *self.state;
-            state.lanes.get_mut(*lane).queue.push_front(&mut state.tasks, *key);
-        }
-        let mut lanes: Vec<_> = back.iter().map(|(_, lane, _)| *lane).collect();
-        lanes.sort_unstable();
-        lanes.dedup();
-        for lane in lanes {
-            self.spread(lane);
-        }
+        self.put_back(&back);
+        self.spread_all(&back);
         self.feed_thieves(id);
         self.feed(id);
     }

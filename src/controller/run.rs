@@ -18,6 +18,7 @@ use super::spawn::{self, End, Started};
 use super::{Effect, Event, Limits, Now, Reactor};
 use crate::client::{Core, Uplink};
 use crate::clock::wall_clock;
+use crate::memory::Tally;
 use crate::transport::{
     self, Arrival, CloseReason, Door, DoorError, Keeper, Outbox, PushError, Sink, place,
 };
@@ -29,8 +30,11 @@ use crate::wire::{
 
 /// Time engines have to end by themselves when the controller stops.
 const STOP_GRACE: Duration = Duration::from_millis(500);
-/// Time between the end of an engine's session and the end of its process, or the reverse.
+/// Time between the end of an engine's session and the end of its process.
 const MERGE: Duration = Duration::from_millis(500);
+/// Time without a message after which the session of a process that ended has run out, though a
+/// child of that process may hold it open.
+const RUN_OUT: Duration = Duration::from_millis(50);
 
 /// Something for the shell to do.
 enum Incoming {
@@ -40,7 +44,8 @@ enum Incoming {
     Arrival(Arrival),
     /// A process that was started here ended.
     Ended(u32, End),
-    /// The session of this engine ended some time ago, and its process has not been seen to.
+    /// The session or the process of this engine ended some time ago, and the other has not been
+    /// seen to.
     Overdue(EngineId),
 }
 
@@ -120,10 +125,14 @@ impl Handle {
 struct Engine {
     outbox: Outbox<ToEngine>,
     pid: u32,
+    /// Where it tells what it has begun.
+    tally: Option<Tally>,
     /// Why its session is over, if it is.
     closed: Option<String>,
     /// How its process ended, if that is known.
     end: Option<End>,
+    /// Something came since its process ended or was last looked at.
+    heard: bool,
 }
 
 /// A controller that has not been started yet.
@@ -198,7 +207,11 @@ impl Shell {
         let uplink = Box::new(Direct(self.inbox.clone()));
         let core = Arc::new(Core::new(self.session, uplink, bound));
         self.local = Some(core.clone());
-        self.handle_event(Event::ClientJoined { client: EMBEDDED, session: self.session });
+        self.handle_event(Event::ClientJoined {
+            client: EMBEDDED,
+            session: self.session,
+            lease: u64::MAX,
+        });
         core
     }
 
@@ -207,10 +220,12 @@ impl Shell {
         let mut batch = Vec::with_capacity(64);
         let inbox = self.inbox.clone();
         while !self.stopping {
+            let deadline = self.reactor.deadline().map(|at| self.epoch + Duration::from_nanos(at));
             tokio::select! {
                 biased;
                 () = inbox.filled.notified() => {}
                 _ = self.incoming.recv_many(&mut batch, 64) => {}
+                () = until(deadline) => self.handle_event(Event::Tick),
             }
             for incoming in batch.drain(..) {
                 self.take(incoming);
@@ -304,6 +319,9 @@ impl Shell {
                 }
             }
             Incoming::Engine(engine, transport::Event::Messages(messages)) => {
+                if let Some(engine) = self.engines.get_mut(&engine) {
+                    engine.heard = true;
+                }
                 for message in messages {
                     self.handle_event(Event::FromEngine(engine, message));
                 }
@@ -312,7 +330,7 @@ impl Shell {
                 self.session_closed(engine, &reason);
             }
             Incoming::Ended(pid, end) => self.process_ended(pid, end),
-            Incoming::Overdue(engine) => self.lose(engine),
+            Incoming::Overdue(engine) => self.overdue(engine),
         }
     }
 
@@ -324,7 +342,7 @@ impl Shell {
         let Some(engine) = self.engines.get_mut(&id) else { return };
         engine.closed = Some(reason.to_string());
         if engine.end.is_none() && self.processes.contains_key(&engine.pid) {
-            self.later(Incoming::Overdue(id));
+            self.later(MERGE, Incoming::Overdue(id));
         } else {
             self.lose(id);
         }
@@ -344,27 +362,40 @@ impl Shell {
         if engine.closed.is_some() {
             self.lose(id);
         } else {
-            self.later(Incoming::Overdue(id));
+            engine.heard = false;
+            self.later(RUN_OUT, Incoming::Overdue(id));
         }
     }
 
-    fn later(&self, incoming: Incoming) {
+    /// One half of an engine ended and the other has not followed; what still comes is let come.
+    fn overdue(&mut self, id: EngineId) {
+        let Some(engine) = self.engines.get_mut(&id) else { return };
+        if engine.closed.is_none() && std::mem::take(&mut engine.heard) {
+            self.later(RUN_OUT, Incoming::Overdue(id));
+        } else {
+            self.lose(id);
+        }
+    }
+
+    fn later(&self, time: Duration, incoming: Incoming) {
         let sender = self.sender.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(MERGE).await;
+            tokio::time::sleep(time).await;
             let _ = sender.send(incoming).await;
         });
     }
 
     /// Tells the reactor that an engine is gone, with the best reason there is.
     fn lose(&mut self, engine: EngineId) {
-        let Some(Engine { closed, end, .. }) = self.engines.get_mut(&engine) else { return };
+        let Some(Engine { closed, end, tally, .. }) = self.engines.get_mut(&engine) else { return };
+        // From here on it begins nothing, whatever has become of it.
+        let begun = tally.as_ref().map(Tally::close);
         let (closed, end) = (closed.take(), end.take());
         let End { cause, output } = end.unwrap_or_else(|| End {
             cause: closed.unwrap_or_else(|| "it ended for an unknown reason".to_owned()),
             output: String::new(),
         });
-        self.handle_event(Event::EngineLost { engine, cause, output });
+        self.handle_event(Event::EngineLost { engine, begun, cause, output });
         self.engines.remove(&engine);
     }
 
@@ -380,7 +411,7 @@ impl Shell {
             return;
         }
         let sender = self.sender.clone();
-        let Hello { role, session, pid, host, .. } = arrival.hello.clone();
+        let Hello { role, session, pid, host, lease, .. } = arrival.hello.clone();
         // A peer for which the system has no sockets left is turned away without a word; it
         // will ask again.
         match role {
@@ -391,15 +422,17 @@ impl Shell {
                 let Ok(outbox) = arrival.admit(client.0, None, sink) else { return };
                 self.next_client += 1;
                 self.clients.insert(client, outbox);
-                self.handle_event(Event::ClientJoined { client, session });
+                self.handle_event(Event::ClientJoined { client, session, lease });
             }
             Role::Engine => {
                 let id = EngineId(self.next_engine);
                 let sink = Sink::new(sender, move |event| Incoming::Engine(id, event));
+                let tally = arrival.tally();
                 let Ok(outbox) = arrival.admit(id.0, Some(limits::SILENCE), sink) else { return };
                 self.next_engine += 1;
                 let before = self.processes.get_mut(&pid).and_then(|engine| engine.replace(id));
-                self.engines.insert(id, Engine { outbox, pid, closed: None, end: None });
+                let engine = Engine { outbox, pid, tally, closed: None, end: None, heard: false };
+                self.engines.insert(id, engine);
                 let info = EngineInfo { id, session, pid, host };
                 self.handle_event(Event::EngineJoined { info });
                 // The same process comes anew: what it was before is gone.
@@ -501,12 +534,21 @@ fn send_to_engine(
     message: Message<ToEngine>,
 ) -> Option<Message<FromEngine>> {
     let task = match message.head {
-        ToEngine::Task { id, .. } => Some(id),
+        ToEngine::Task { id, ticket, .. } => Some((id, ticket)),
         _ => None,
     };
     let Err(PushError::Unsendable(fault)) = outbox.push(message) else { return None };
-    let head = FromEngine::Result { id: task?, status: Status::Refused, started: 0, completed: 0 };
+    let ((id, ticket), status) = (task?, Status::Refused);
+    let head = FromEngine::Result { id, ticket, status, started: 0, completed: 0 };
     Some(Message { head, parts: Parts::from_elem(Bytes::from(fault.to_string()), 1) })
+}
+
+/// Waits for a moment; for ever if there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn in_words(error: DoorError) -> io::Error {

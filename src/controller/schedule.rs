@@ -42,16 +42,15 @@ impl State {
     /// engine never is: it may be running.
     pub(crate) fn refresh(&mut self, key: TaskKey) {
         let task = self.tasks.get(key);
-        let Some(id) = task.engine else { return };
-        let free = !task.cancelled && !task.recalled && !task.has_started();
-        let movable = free && !task.is_direct() && self.engines.live(id).front != key;
+        let Some(id) = task.engine() else { return };
+        let movable = task.is_free() && !task.is_direct() && self.engines.live(id).front != key;
         self.mark(key, movable);
     }
 
     /// Counts or uncounts a held task as one that may be taken back.
     fn mark(&mut self, key: TaskKey, movable: bool) {
         let task = self.tasks.get_mut(key);
-        let (Some(id), Some(lane)) = (task.engine, task.lane) else { return };
+        let (Some(id), Some(lane)) = (task.engine(), task.lane()) else { return };
         if movable == task.movable {
             return;
         }
@@ -153,12 +152,12 @@ impl Turn<'_> {
     /// Gives a task that stands in no list to a living engine, which is then to be published.
     pub(crate) fn give(&mut self, key: TaskKey, id: EngineId) {
         let state = &mut *self.state;
-        state.given += 1;
-        let task = state.tasks.get_mut(key);
-        task.ticket = state.given;
-        task.engine = Some(id);
-        let direct = task.is_direct();
         let engine = state.engines.live(id);
+        engine.given += 1;
+        let task = state.tasks.get_mut(key);
+        task.ticket = engine.given;
+        task.set_engine(Some(id));
+        let direct = task.is_direct();
         let list = if direct { &mut engine.direct } else { &mut engine.balanced };
         list.push_back(&mut state.tasks, key);
         if let Some(victim) = engine.asked.take() {
@@ -176,7 +175,8 @@ impl Turn<'_> {
         // A direct task never goes anywhere else, so its bytes need not stay here.
         let parts =
             if task.is_direct() { std::mem::take(&mut task.parts) } else { task.parts.clone() };
-        let (number, kind) = (task.id, task.kind);
+        let (number, kind, ticket) = (task.id, task.kind, task.ticket);
+        let (attempt, (timeout, force)) = (task.attempt, task.limit());
         let func = state.funcs.get_mut(task.func);
         let name = func.id;
         let engine = state.engines.live(id);
@@ -185,7 +185,7 @@ impl Turn<'_> {
             let parts = Parts::from_buf([func.body.clone()]);
             self.tell_engine(id, Message { head: ToEngine::Func(name), parts });
         }
-        let head = ToEngine::Task { id: number, func: name, kind };
+        let head = ToEngine::Task { id: number, func: name, kind, ticket, attempt, timeout, force };
         self.tell_engine(id, Message { head, parts });
     }
 
@@ -194,7 +194,7 @@ impl Turn<'_> {
         let state = &mut *self.state;
         state.mark(key, false);
         let task = state.tasks.get_mut(key);
-        let Some(id) = task.engine.take() else { return };
+        let Some(id) = task.set_engine(None) else { return };
         let recalled = std::mem::take(&mut task.recalled);
         let direct = task.is_direct();
         let engine = state.engines.live(id);
@@ -229,7 +229,7 @@ impl Turn<'_> {
         let engine = state.engines.live(id);
         let wanted = |key: &TaskKey| {
             let task = state.tasks.get(*key);
-            task.movable && task.lane.is_some_and(&lanes)
+            task.movable && task.lane().is_some_and(&lanes)
         };
         let mut keys: Vec<_> =
             engine.balanced.iter_back(&state.tasks).filter(wanted).take(count).collect();

@@ -33,9 +33,9 @@ impl Turn<'_> {
     /// Ends a task that stands in no list.
     pub(crate) fn finish(&mut self, key: TaskKey, outcome: Outcome) {
         let task = self.state.tasks.remove(key);
-        let watchers = task.watchers.map(|watchers| *watchers).unwrap_or_default();
-        self.tell(task.id, task.order, task.submitted, &watchers, outcome);
-        if let Some(lane) = task.lane {
+        let watchers = task.rare.as_ref().map_or(&[][..], |rare| &rare.watchers);
+        self.tell(task.id, task.order, task.submitted, watchers, outcome);
+        if let Some(lane) = task.lane() {
             self.leave_lane(lane);
         }
         self.state.funcs.get_mut(task.func).tasks -= 1;

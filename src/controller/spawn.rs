@@ -11,6 +11,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tokio::io::unix::AsyncFd;
 
+use super::memory_kills::MemoryKills;
+
 /// Bytes of the end of an engine's log that are told when it ends.
 const TAIL: u64 = 2048;
 
@@ -31,6 +33,7 @@ pub(super) struct Started {
     child: Child,
     pidfd: OwnedFd,
     log: PathBuf,
+    kills: Option<MemoryKills>,
 }
 
 impl Recipe {
@@ -50,9 +53,10 @@ impl Recipe {
             .stderr(file)
             .process_group(0)
             .spawn()?;
+        let kills = MemoryKills::of(child.id());
         let pid = Pid::from_child(&child);
         match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            Ok(pidfd) => Ok(Started { child, pidfd, log }),
+            Ok(pidfd) => Ok(Started { child, pidfd, log, kills }),
             Err(error) => {
                 // Nobody would notice its end.
                 child.kill()?;
@@ -92,7 +96,7 @@ impl Started {
 
     /// Waits until it ends, and reaps it.
     pub(super) async fn ended(self) -> End {
-        let Self { mut child, pidfd, log } = self;
+        let Self { mut child, pidfd, log, kills } = self;
         // A pidfd becomes readable when its process has ended.
         #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor stays valid")]
         let watched = AsyncFd::new(pidfd);
@@ -100,7 +104,7 @@ impl Started {
             let _ = watched.readable().await;
         }
         let cause = match child.try_wait() {
-            Ok(Some(status)) => explain(status),
+            Ok(Some(status)) => explain(status, kills.as_ref()),
             // Somebody else in this process reaped it.
             Ok(None) | Err(_) => "ended for an unknown reason".to_owned(),
         };
@@ -121,9 +125,13 @@ pub(super) fn signal(pid: u32, number: i32) {
     }
 }
 
-fn explain(status: ExitStatus) -> String {
+fn explain(status: ExitStatus, kills: Option<&MemoryKills>) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
+        // The system kills for want of memory by this signal only.
+        (None, Some(libc::SIGKILL)) if kills.is_some_and(MemoryKills::explain) => {
+            "killed by SIGKILL (the system ran out of memory)".to_owned()
+        }
         (None, Some(signal)) => {
             let name = signal_name(signal);
             if status.core_dumped() {

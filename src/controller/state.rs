@@ -1,5 +1,7 @@
 //! Everything the controller knows, and the hand that one event changes it with.
 
+use std::collections::BTreeSet;
+
 use crate::wire::{ClientId, EngineId, Message, ToClient, ToEngine};
 
 use super::clients::Clients;
@@ -57,12 +59,12 @@ pub(crate) struct State {
     pub(crate) clients: Clients,
     pub(crate) lanes: Lanes,
     pub(crate) outcomes: Outcomes,
+    /// When the leases of clients end that are gone, by the monotonic clock.
+    pub(crate) leases: BTreeSet<(u64, ClientId)>,
     /// Engines that have room, by how many tasks they hold.
     pub(crate) ready: Ranks,
     /// Tasks submitted so far.
     pub(crate) submitted: u64,
-    /// Tasks given to engines so far.
-    pub(crate) given: u64,
     /// Results dropped because their engine did not hold the task.
     pub(crate) duplicates: u64,
     /// Messages, or parts of them, that made no sense.
@@ -80,9 +82,9 @@ impl State {
             clients: Clients::default(),
             lanes: Lanes::default(),
             outcomes: Outcomes::default(),
+            leases: BTreeSet::new(),
             ready: Ranks::most(),
             submitted: 0,
-            given: 0,
             duplicates: 0,
             ignored: 0,
         }

@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 
 use crate::wire::message::WATCHED;
 use crate::wire::{
-    ClientId, EngineId, FuncId, Kind, Message, Parts, SessionId, Status, Target, TaskId, ToClient,
-    ToEngine,
+    ClientId, EngineId, FuncId, Kind, Message, Parts, Rules, SessionId, Status, Target, TaskId,
+    ToClient, ToEngine,
 };
 
 use super::hash::Map;
@@ -42,7 +42,7 @@ impl Turn<'_> {
     pub(crate) fn on_submit(
         &mut self,
         client: ClientId,
-        (first, func, kind): (u64, FuncId, Kind),
+        (first, func, kind, rules): (u64, FuncId, Kind, Rules),
         target: Target,
         counts: &[u32],
         parts: Parts,
@@ -72,7 +72,7 @@ impl Turn<'_> {
                 1 => parts.next().map(|part| Parts::from_buf([part])).unwrap_or_default(),
                 _ => parts.by_ref().take(*count as usize).collect(),
             };
-            let key = self.enter(TaskId { client, seq }, func, kind, Some(lane), own);
+            let key = self.enter(TaskId { client, seq }, (func, kind, rules), Some(lane), own);
             let state = &mut *self.state;
             state.lanes.get_mut(lane).queue.push_back(&mut state.tasks, key);
         }
@@ -82,7 +82,7 @@ impl Turn<'_> {
     pub(crate) fn on_direct(
         &mut self,
         client: ClientId,
-        (first, func, kind): (u64, FuncId, Kind),
+        (first, func, kind, rules): (u64, FuncId, Kind, Rules),
         engines: &[EngineId],
         parts: &Parts,
     ) {
@@ -95,7 +95,12 @@ impl Turn<'_> {
                 Some(there) if there.draining => texts::draining(*engine),
                 Some(_) => {
                     self.expect(client, func, 1);
-                    let key = self.enter(TaskId { client, seq }, func, kind, None, parts.clone());
+                    let key = self.enter(
+                        TaskId { client, seq },
+                        (func, kind, rules),
+                        None,
+                        parts.clone(),
+                    );
                     self.give(key, *engine);
                     self.state.publish(*engine);
                     continue;
@@ -139,13 +144,12 @@ impl Turn<'_> {
     fn enter(
         &mut self,
         id: TaskId,
-        func: u32,
-        kind: Kind,
+        (func, kind, rules): (u32, Kind, Rules),
         lane: Option<u32>,
         parts: Parts,
     ) -> TaskKey {
         let order = self.next_order();
-        let task = Task::new(id, func, kind, lane, parts, order, self.now.wall);
+        let task = Task::new(id, (func, kind, rules), lane, parts, order, self.now.wall);
         self.state.tasks.insert(task)
     }
 
@@ -170,7 +174,7 @@ impl Turn<'_> {
         Ok(lane)
     }
 
-    pub(crate) fn on_cancel(&mut self, client: ClientId, seqs: &[u64]) {
+    pub(crate) fn on_cancel(&mut self, client: ClientId, seqs: &[u64], force: Option<u32>) {
         let mut asked: Vec<(EngineId, Vec<TaskId>)> = Vec::new();
         let mut places: Map<EngineId, usize> = Map::default();
         for seq in seqs {
@@ -178,7 +182,7 @@ impl Turn<'_> {
             let state = &mut *self.state;
             let Some(key) = state.tasks.find(id) else { continue };
             let task = state.tasks.get_mut(key);
-            let (engine, lane) = (task.engine, task.lane);
+            let (engine, lane) = (task.engine(), task.lane());
             if let Some(engine) = engine {
                 task.cancelled = true;
                 state.refresh(key);
@@ -193,8 +197,8 @@ impl Turn<'_> {
                 self.finish(key, Outcome::bare(Status::Cancelled, None));
             }
         }
-        for (engine, ids) in asked {
-            self.tell_engine(engine, Message::bare(ToEngine::Cancel(ids)));
+        for (engine, tasks) in asked {
+            self.tell_engine(engine, Message::bare(ToEngine::Cancel { tasks, force }));
         }
     }
 
@@ -220,8 +224,9 @@ impl Turn<'_> {
             }
             if let Some(key) = self.state.tasks.find(id) {
                 let task = self.state.tasks.get_mut(key);
-                task.watchers.get_or_insert_default().push(watcher);
-                if let (Some(engine), true, at) = (task.engine, task.has_started(), task.started) {
+                task.rare.get_or_insert_default().watchers.push(watcher);
+                if let (Some(engine), true, at) = (task.engine(), task.has_started(), task.started)
+                {
                     let head = ToClient::Started { seq: watcher.seq, engine, at };
                     self.tell_client(watcher.client, Message::bare(head));
                 }

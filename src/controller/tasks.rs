@@ -4,7 +4,7 @@
 //! engine that holds it. The links are in the task itself, so that any task leaves any list at
 //! once and a pending task costs one record of bounded size.
 
-use crate::wire::{ClientId, EngineId, Kind, Parts, Stamp, TaskId};
+use crate::wire::{ClientId, EngineId, Kind, Parts, Rules, Stamp, TaskId};
 
 use super::index::Index;
 use super::slab::Slab;
@@ -30,16 +30,31 @@ pub(crate) struct Watcher {
     pub(crate) seq: u64,
 }
 
+/// What is known of few tasks.
+#[derive(Default)]
+pub(crate) struct Rare {
+    /// Whom to tell beside the owner.
+    pub(crate) watchers: Vec<Watcher>,
+    /// Engines on which an attempt failed and which went on.
+    pub(crate) failed_on: Vec<EngineId>,
+    /// Engines that ended while they ran it.
+    pub(crate) deaths: u16,
+}
+
+/// In a limit: the engine may be ended after it.
+const FORCE: u32 = 1 << 31;
+
+/// No engine, no lane.
+const NONE: u32 = u32::MAX;
+
 /// One unfinished task: two lines of the processor's cache, the first of which is all that moving
 /// its neighbours in a list looks at.
 #[repr(C, align(64))]
 pub(crate) struct Task {
     prev: TaskKey,
     next: TaskKey,
-    /// The engine that holds it; `None` while it is queued.
-    pub(crate) engine: Option<EngineId>,
-    /// The lane it may be queued in; `None` for a direct task.
-    pub(crate) lane: Option<u32>,
+    engine: u32,
+    lane: u32,
     /// Number of its function.
     pub(crate) func: u32,
     pub(crate) kind: Kind,
@@ -49,15 +64,20 @@ pub(crate) struct Task {
     pub(crate) recalled: bool,
     /// Counted among what may be taken back from its engine.
     pub(crate) movable: bool,
+    /// Milliseconds one attempt may run, 0 for any time, and [`FORCE`].
+    limit: u32,
+    /// How often it may still be run again.
+    pub(crate) retries: u16,
+    /// Attempts to run it so far, the present one included.
+    pub(crate) attempt: u16,
     /// When it started, by the engine's clock; 0 as long as the engine has not said so.
     pub(crate) started: Stamp,
     /// Position among all tasks ever submitted.
     pub(crate) order: u64,
-    /// Position among all tasks ever given to an engine.
+    /// Its number among all that its engine was ever given.
     pub(crate) ticket: u64,
-    /// Whom to tell beside the owner; boxed because it is rare.
-    #[expect(clippy::box_collection, reason = "one word in each of a million records")]
-    pub(crate) watchers: Option<Box<Vec<Watcher>>>,
+    /// What most tasks have none of: one word in each of a million records.
+    pub(crate) rare: Option<Box<Rare>>,
     pub(crate) id: TaskId,
     /// What it is called with; empty once it cannot be needed again.
     pub(crate) parts: Parts,
@@ -69,8 +89,7 @@ impl Task {
     /// A task that stands in no list yet.
     pub(crate) fn new(
         id: TaskId,
-        func: u32,
-        kind: Kind,
+        (func, kind, rules): (u32, Kind, Rules),
         lane: Option<u32>,
         parts: Parts,
         order: u64,
@@ -83,17 +102,66 @@ impl Task {
             order,
             ticket: 0,
             started: 0,
-            watchers: None,
+            rare: None,
             func,
-            lane,
-            engine: None,
+            lane: lane.unwrap_or(NONE),
+            engine: NONE,
             kind,
+            attempt: 1,
+            retries: rules.retries,
+            limit: rules.timeout & !FORCE | if rules.force { FORCE } else { 0 },
             cancelled: false,
             recalled: false,
             movable: false,
             prev: TaskKey::NONE,
             next: TaskKey::NONE,
         }
+    }
+
+    /// The engine that holds it; `None` while it is queued.
+    pub(crate) fn engine(&self) -> Option<EngineId> {
+        (self.engine != NONE).then_some(EngineId(self.engine))
+    }
+
+    /// Sets who holds it; gives who did.
+    pub(crate) fn set_engine(&mut self, engine: Option<EngineId>) -> Option<EngineId> {
+        let before = self.engine();
+        self.engine = engine.map_or(NONE, |engine| engine.0);
+        before
+    }
+
+    /// The lane it may be queued in; `None` for a direct task.
+    pub(crate) fn lane(&self) -> Option<u32> {
+        (self.lane != NONE).then_some(self.lane)
+    }
+
+    /// It is with no engine any more, and stands in none of its lists.
+    pub(crate) fn detach(&mut self) {
+        (self.engine, self.recalled, self.movable) = (NONE, false, false);
+    }
+
+    /// Counts another attempt; `false` if its owner allows none.
+    pub(crate) fn try_again(&mut self) -> bool {
+        let Some(left) = self.retries.checked_sub(1) else { return false };
+        (self.retries, self.attempt, self.started) = (left, self.attempt + 1, 0);
+        true
+    }
+
+    /// Whether its engine may be asked to give it back: one that failed elsewhere was put where it
+    /// is on purpose.
+    pub(crate) fn is_free(&self) -> bool {
+        let placed = self.rare.as_ref().is_some_and(|rare| !rare.failed_on.is_empty());
+        !self.cancelled && !self.recalled && !self.has_started() && !placed
+    }
+
+    /// Engines that ended while they ran it.
+    pub(crate) fn deaths(&self) -> u16 {
+        self.rare.as_ref().map_or(0, |rare| rare.deaths)
+    }
+
+    /// Milliseconds one attempt may run, and whether its engine may be ended for it.
+    pub(crate) fn limit(&self) -> (u32, bool) {
+        (self.limit & !FORCE, self.limit & FORCE != 0)
     }
 
     /// Whether its engine said that it was started.
@@ -103,7 +171,7 @@ impl Task {
 
     /// Whether it was sent to one named engine, where it stays.
     pub(crate) fn is_direct(&self) -> bool {
-        self.lane.is_none()
+        self.lane == NONE
     }
 }
 

@@ -81,3 +81,8 @@ pub(crate) fn given_back(engine: EngineId) -> String {
 /// A watched task is not known.
 pub(crate) const UNKNOWN_TASK: &str = "no such task, or its result is no longer kept\n\n\
      hint: the controller keeps the latest results only; keep what you need where you fetched it";
+
+/// Why a cancelled task ended, when its engine ended first.
+pub(crate) fn ended(cause: &str) -> String {
+    format!("its engine ended: {cause}")
+}

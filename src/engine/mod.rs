@@ -4,6 +4,7 @@
 //! Never knows: scheduling, other engines, Python (the main thread's calls come from `bindings`).
 //! Who talks to it: the I/O thread with what the controller says, the main thread for work.
 
+mod ending;
 mod output;
 mod run;
 mod slot;

@@ -15,7 +15,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::slot::{ANNOUNCE_AFTER, REPORT_EVERY, Slot, Work};
+use super::slot::{ANNOUNCE_AFTER, Look, Slot, Work};
+use crate::memory::Tally;
 use crate::transport::{
     self, CloseReason, ConnectError, Drive, Event, Outbox, PushError, Sink, place,
 };
@@ -30,6 +31,8 @@ const ATTEMPT: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a running task may go on after the cluster said goodbye.
 const GRACE: Duration = Duration::from_millis(300);
+/// Exit status of an engine that was given up because of the task it ran.
+pub(crate) const FORCED: i32 = 86;
 
 /// What the I/O thread needs of the process around it.
 pub struct Process {
@@ -66,6 +69,7 @@ struct Joined {
     number: u32,
     outbox: Outbox<FromEngine>,
     events: Events,
+    tally: Option<Tally>,
     /// The controller's process. Its end is the session's end even if a child it forked keeps its
     /// sockets open; none if the system does not tell.
     controller: Option<AsyncFd<OwnedFd>>,
@@ -99,6 +103,7 @@ impl Home {
     }
 
     async fn try_join(&self, limit: Duration) -> io::Result<Joined> {
+        let tally = Tally::new();
         let hello = Hello {
             token: place::read(&self.directory)?.token,
             role: Role::Engine,
@@ -106,6 +111,8 @@ impl Home {
             pid: std::process::id(),
             host: place::host(),
             python: self.python.clone(),
+            lease: 0,
+            tally: tally.as_ref().and_then(Tally::sign),
         };
         let (sender, events) = mpsc::channel(64);
         let sink = Sink::new(sender, |event| event);
@@ -118,7 +125,7 @@ impl Home {
             error => io::Error::other(error),
         })?;
         let controller = watch_process(accepted.pid);
-        Ok(Joined { number: accepted.number, outbox, events, controller })
+        Ok(Joined { number: accepted.number, outbox, events, tally, controller })
     }
 }
 
@@ -140,6 +147,7 @@ impl Engine {
             id: AtomicU32::new(joined.number),
             leave: Notify::new(),
         });
+        shared.slot.renew(joined.tally);
         let poked = shared.clone();
         let drive = Drive::new(runtime, move || poked.outbox.read().poke());
         let life = Life::new(shared.clone(), home, process, joined.events, joined.controller);
@@ -246,9 +254,10 @@ fn push(shared: &Shared, message: Message<FromEngine>, push: Push) {
     let head = message.head.clone();
     let outbox = shared.outbox.read();
     let Err(PushError::Unsendable(fault)) = push(&outbox, message) else { return };
-    if let FromEngine::Result { id, started, completed, .. } = head {
+    if let FromEngine::Result { id, ticket, started, completed, .. } = head {
         let text = format!("the outcome cannot be sent: {fault}");
-        let head = FromEngine::Result { id, status: Status::Refused, started, completed };
+        let status = Status::Refused;
+        let head = FromEngine::Result { id, ticket, status, started, completed };
         let _ = push(&outbox, Message { head, parts: Parts::from_elem(text.into(), 1) });
     }
 }
@@ -268,8 +277,9 @@ struct Life {
     leaving: bool,
     /// When to look at the running task again.
     report_at: Option<Instant>,
-    /// When the process ends even if its main thread does not.
+    /// When the process ends even if its main thread does not, and its exit status then.
     end_at: Option<Instant>,
+    status: i32,
 }
 
 impl Life {
@@ -281,8 +291,20 @@ impl Life {
         controller: Option<AsyncFd<OwnedFd>>,
     ) -> Self {
         let (open, asked, leaving) = (true, false, false);
-        let (report_at, end_at) = (None, None);
-        Self { shared, home, process, events, controller, open, asked, leaving, report_at, end_at }
+        let (report_at, end_at, status) = (None, None, 0);
+        Self {
+            shared,
+            home,
+            process,
+            events,
+            controller,
+            open,
+            asked,
+            leaving,
+            report_at,
+            end_at,
+            status,
+        }
     }
 
     async fn live(mut self) {
@@ -311,15 +333,27 @@ impl Life {
                 }
                 () = sleep_until(self.report_at.unwrap_or(never)), if self.report_at.is_some() => {
                     let send = |message| push(&self.shared, message, Outbox::push);
-                    let more = self.shared.slot.report(send, &self.process.interrupt);
-                    self.report_at = more.then(|| Instant::now() + REPORT_EVERY);
+                    match self.shared.slot.report(send, &self.process.interrupt) {
+                        Look::Never => self.report_at = None,
+                        Look::At(moment) => self.report_at = Some(moment),
+                        Look::GiveUp => self.give_up(),
+                    }
                 }
                 () = sleep_until(self.end_at.unwrap_or(never)), if self.end_at.is_some() => {
                     // The main thread had its chance to end by itself.
-                    (self.process.exit)(0);
+                    (self.process.exit)(self.status);
                 }
             }
         }
+    }
+
+    /// The running task is to end and does not: the process ends when that is told.
+    fn give_up(&mut self) {
+        self.report_at = None;
+        self.shared.slot.give_up(|message| push(&self.shared, message, Outbox::push));
+        (self.asked, self.status) = (true, FORCED);
+        self.end_at = Some(Instant::now() + GRACE);
+        self.shared.outbox.read().close();
     }
 
     fn take(&mut self, messages: Vec<Message<ToEngine>>) {
@@ -332,12 +366,15 @@ impl Life {
     /// The session is over. After a goodbye the engine ends, else it tries to come back.
     async fn closed(&mut self, reason: &CloseReason) {
         if matches!(reason, CloseReason::Goodbye) || self.asked {
+            if self.status == FORCED {
+                (self.process.exit)(FORCED);
+            }
             self.open = false;
             self.shared.slot.end();
             self.end_at.get_or_insert(Instant::now() + GRACE);
             return;
         }
-        self.shared.slot.clear();
+        self.shared.slot.renew(None);
         let Ok(joined) = self.home.join(LEASE).await else {
             // The place of a controller that ended is used by nobody again. That of an embedded
             // one was cleared by `join` if it ended, and is its own otherwise.
@@ -346,6 +383,7 @@ impl Life {
             }
             (self.process.exit)(1)
         };
+        self.shared.slot.renew(joined.tally);
         *self.shared.outbox.write() = joined.outbox;
         self.shared.id.store(joined.number, Ordering::Relaxed);
         (self.events, self.controller) = (joined.events, joined.controller);

@@ -11,9 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::ending::{Ending, Limit, Step};
 use super::output::Output;
 use crate::clock::wall_clock;
+use crate::memory::Tally;
 use crate::transport::{Drive, Led, Stay};
 use crate::wire::{FromEngine, FuncId, Kind, Message, Parts, Stamp, Status, TaskId, ToEngine};
 
@@ -38,6 +41,9 @@ pub enum Work {
 
 struct Queued {
     id: TaskId,
+    ticket: u64,
+    attempt: u16,
+    limit: Limit,
     func: FuncId,
     kind: Kind,
     parts: Parts,
@@ -51,12 +57,11 @@ enum Entry {
 
 struct Running {
     id: TaskId,
+    ticket: u64,
+    attempt: u16,
+    ending: Ending,
     started: Stamp,
     announced: bool,
-    cancelled: bool,
-    /// Whether it has felt the interrupt, and how often it was sent.
-    felt: bool,
-    interrupts: u8,
     progress: u32,
     progress_sent: u32,
     streams: [Output; 2],
@@ -75,6 +80,19 @@ struct Inner {
     /// Tasks whose cancellation overtook them, oldest first. Some had ended before; these are
     /// never seen again, hence the bound.
     doomed: VecDeque<TaskId>,
+    /// Where the controller sees what is begun, and can forbid it.
+    tally: Option<Tally>,
+}
+
+/// When the running task is to be looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Nothing runs or waits.
+    Never,
+    /// At this moment.
+    At(Instant),
+    /// It takes no notice of anything; the engine has to end.
+    GiveUp,
 }
 
 /// See the head of this file.
@@ -89,11 +107,8 @@ pub struct Slot {
 
 /// How long a task runs before it is announced, so that short ones cost no message.
 pub(super) const ANNOUNCE_AFTER: Duration = Duration::from_millis(20);
-/// How often a cancelled task that feels no interrupt is interrupted; one may catch the signal in
-/// a way of its own.
-const INTERRUPTS: u8 = 5;
 /// How often output and progress of a running task are sent.
-pub(super) const REPORT_EVERY: Duration = Duration::from_millis(50);
+const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 impl Slot {
     // --- the I/O thread's side
@@ -115,27 +130,29 @@ impl Slot {
                     inner.entries.push_back(Entry::Func(func, body));
                 }
                 ToEngine::Forget(func) => inner.entries.push_back(Entry::Forget(func)),
-                ToEngine::Task { id, .. } if inner.take_doomed(id) => reply(cancelled(id)),
-                ToEngine::Task { id, func, kind } => {
+                ToEngine::Task { id, ticket, .. } if inner.take_doomed(id) => {
+                    reply(cancelled((id, ticket)));
+                }
+                ToEngine::Task { id, func, kind, ticket, attempt, timeout, force } => {
                     let parts = message.parts;
-                    inner.entries.push_back(Entry::Task(Queued { id, func, kind, parts }));
+                    let limit = Limit { timeout, force };
+                    let task = Queued { id, ticket, attempt, limit, func, kind, parts };
+                    inner.entries.push_back(Entry::Task(task));
                 }
                 ToEngine::Recall(ids) => {
                     let back = inner.remove(&ids);
                     reply(Message::bare(FromEngine::Returned(back)));
                 }
-                ToEngine::Cancel(ids) => {
-                    let removed = inner.remove(&ids);
-                    inner.doom(&ids, &removed);
-                    for id in removed {
-                        reply(cancelled(id));
+                ToEngine::Cancel { tasks, force } => {
+                    let removed = inner.remove(&tasks);
+                    inner.doom(&tasks, &removed);
+                    for task in removed {
+                        reply(cancelled(task));
                     }
                     if let Some(running) = &mut inner.running
-                        && !running.cancelled
-                        && ids.contains(&running.id)
+                        && tasks.contains(&running.id)
+                        && running.ending.cancel(force)
                     {
-                        running.cancelled = true;
-                        running.interrupts = 1;
                         inner.signalled = true;
                         interrupt();
                     }
@@ -165,29 +182,31 @@ impl Slot {
         }
     }
 
-    /// What the running task wrote and did since the last report. Says whether anything runs or
-    /// waits, so that there will be more to report.
-    ///
-    /// An interrupt that came just before the call went to sleep in the system does not wake it;
-    /// so one that was not felt is sent again.
-    pub(crate) fn report(
+    /// What the running task wrote and did since the last report. Says when to look again, if
+    /// anything runs or waits, so that there will be more to report.
+    pub(super) fn report(
         &self,
         mut send: impl FnMut(Message<FromEngine>),
         interrupt: impl Fn(),
-    ) -> bool {
+    ) -> Look {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        let more = !inner.entries.is_empty();
-        let Some(running) = &mut inner.running else { return more };
-        if running.cancelled && !running.felt && running.interrupts < INTERRUPTS {
-            running.interrupts += 1;
-            inner.signalled = true;
-            interrupt();
+        let soon = Instant::now() + REPORT_EVERY;
+        let Some(running) = &mut inner.running else {
+            return if inner.entries.is_empty() { Look::Never } else { Look::At(soon) };
+        };
+        match running.ending.step() {
+            Step::Wait => {}
+            Step::Interrupt => {
+                inner.signalled = true;
+                interrupt();
+            }
+            Step::GiveUp => return Look::GiveUp,
         }
         if !running.announced && running.has_run_for(ANNOUNCE_AFTER) {
             running.announced = true;
-            let (id, at) = (running.id, running.started);
-            send(Message::bare(FromEngine::Started { id, at }));
+            let (id, ticket, at) = (running.id, running.ticket, running.started);
+            send(Message::bare(FromEngine::Started { id, ticket, at }));
         }
         if running.progress != running.progress_sent {
             running.progress_sent = running.progress;
@@ -195,7 +214,18 @@ impl Slot {
             send(Message::bare(FromEngine::Progress { id, done }));
         }
         running.flush(send);
-        true
+        Look::At(running.ending.next().map_or(soon, |next| next.min(soon)))
+    }
+
+    /// The running task takes no notice: it is told as ended, and nothing is begun any more.
+    pub(crate) fn give_up(&self, send: impl FnMut(Message<FromEngine>)) {
+        let mut inner = self.inner.lock();
+        inner.entries.clear();
+        inner.ended = true;
+        if let Some(ended) = inner.running.take() {
+            let text = Bytes::from_static(b"its engine was ended: it took no notice of interrupts");
+            ended.tell(Status::Cancelled, wall_clock(), Parts::from_elem(text, 1), send);
+        }
     }
 
     /// Ends the main thread's loop when its task is done; drops what was not started.
@@ -206,11 +236,13 @@ impl Slot {
         self.wake(inner);
     }
 
-    /// The session with the controller is lost: what it sent is void.
-    pub(crate) fn clear(&self) {
+    /// There is a new session with a controller, which sees what is begun in `tally`: what came in
+    /// the one before is void.
+    pub(crate) fn renew(&self, tally: Option<Tally>) {
         let mut inner = self.inner.lock();
         inner.entries.clear();
         inner.doomed.clear();
+        inner.tally = tally;
     }
 
     // --- the main thread's side
@@ -312,22 +344,27 @@ impl Slot {
     /// The running task has felt an interrupt.
     pub fn felt(&self) {
         if let Some(running) = &mut self.inner.lock().running {
-            running.felt = true;
+            running.ending.felt();
         }
+    }
+
+    /// Which attempt to run its task runs, from 1; 0 while nothing runs.
+    pub fn attempt(&self) -> u16 {
+        self.inner.lock().running.as_ref().map_or(0, |running| running.attempt)
     }
 
     /// Whether the running task was asked to stop.
     pub fn cancelled(&self) -> bool {
-        self.inner.lock().running.as_ref().is_some_and(|running| running.cancelled)
+        self.inner.lock().running.as_ref().is_some_and(|running| running.ending.is_asked())
     }
 }
 
 /// Cancellations remembered for tasks that may still be on their way.
 const DOOMED: usize = 10_000;
 
-fn cancelled(id: TaskId) -> Message<FromEngine> {
+fn cancelled((id, ticket): (TaskId, u64)) -> Message<FromEngine> {
     let status = Status::Cancelled;
-    Message::bare(FromEngine::Result { id, status, started: 0, completed: 0 })
+    Message::bare(FromEngine::Result { id, ticket, status, started: 0, completed: 0 })
 }
 
 impl Inner {
@@ -342,16 +379,22 @@ impl Inner {
         Some(match self.entries.pop_front()? {
             Entry::Func(func, body) => Work::Func(func, body),
             Entry::Forget(func) => Work::Forget(func),
-            Entry::Task(Queued { id, func, kind, parts }) => {
-                self.running = Some(Running::new(id, now()));
+            Entry::Task(task) => {
+                if self.tally.as_ref().is_some_and(|tally| !tally.begin(task.ticket)) {
+                    // The controller has given up this engine, and its tasks to others.
+                    self.entries.retain(|entry| !matches!(entry, Entry::Task(_)));
+                    return self.take(now);
+                }
+                self.running = Some(Running::new(&task, now()));
+                let Queued { func, kind, parts, .. } = task;
                 Work::Task { func, kind, parts }
             }
         })
     }
 
     /// Remembers those of these tasks that are neither here nor running.
-    fn doom(&mut self, ids: &[TaskId], removed: &[TaskId]) {
-        let removed: HashSet<_> = removed.iter().collect();
+    fn doom(&mut self, ids: &[TaskId], removed: &[(TaskId, u64)]) {
+        let removed: HashSet<_> = removed.iter().map(|(id, _)| id).collect();
         let running = self.running.as_ref().map(|running| running.id);
         let unknown = ids.iter().filter(|id| !removed.contains(id) && Some(**id) != running);
         self.doomed.extend(unknown);
@@ -365,12 +408,12 @@ impl Inner {
     }
 
     /// Takes out those of these tasks that have not been started.
-    fn remove(&mut self, ids: &[TaskId]) -> Vec<TaskId> {
+    fn remove(&mut self, ids: &[TaskId]) -> Vec<(TaskId, u64)> {
         let wanted: HashSet<_> = ids.iter().copied().collect();
         let mut removed = Vec::new();
         self.entries.retain(|entry| match entry {
             Entry::Task(task) if wanted.contains(&task.id) => {
-                removed.push(task.id);
+                removed.push((task.id, task.ticket));
                 false
             }
             _ => true,
@@ -380,14 +423,14 @@ impl Inner {
 }
 
 impl Running {
-    fn new(id: TaskId, started: Stamp) -> Self {
+    fn new(task: &Queued, started: Stamp) -> Self {
         Self {
-            id,
+            id: task.id,
+            ticket: task.ticket,
+            attempt: task.attempt,
+            ending: Ending::new(task.limit),
             started,
             announced: false,
-            cancelled: false,
-            felt: false,
-            interrupts: 0,
             progress: 0,
             progress_sent: 0,
             streams: Default::default(),
@@ -417,8 +460,10 @@ impl Running {
         for (stream, output) in (1..).zip(&mut self.streams) {
             output.finish(|text| send(written(self.id, stream, text)));
         }
-        let (id, started) = (self.id, self.started);
-        send(Message { head: FromEngine::Result { id, status, started, completed }, parts });
+        let (id, ticket, started) = (self.id, self.ticket, self.started);
+        let status = self.ending.status(status);
+        let head = FromEngine::Result { id, ticket, status, started, completed };
+        send(Message { head, parts });
     }
 }
 

@@ -1,9 +1,13 @@
 //! Tests of the slot: what the I/O thread and the main thread may do to each other.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
-use super::slot::{Slot, Work};
+use super::slot::{Look, Slot, Work};
+use crate::memory::Tally;
 use crate::wire::limits::{INLINE_MAX, OUTPUT_MAX};
 use crate::wire::{ClientId, FromEngine, FuncId, Kind, Message, Parts, Status, TaskId, ToEngine};
 
@@ -15,7 +19,20 @@ fn id(seq: u64) -> TaskId {
 
 fn task(seq: u64) -> Message<ToEngine> {
     let parts = Parts::from_elem(Bytes::from(seq.to_string()), 1);
-    Message { head: ToEngine::Task { id: id(seq), func: FUNC, kind: Kind::Apply }, parts }
+    limited(seq, 0, false, parts)
+}
+
+/// With a ticket one above its number.
+fn limited(seq: u64, timeout: u32, force: bool, parts: Parts) -> Message<ToEngine> {
+    let (id, kind, ticket, attempt) = (id(seq), Kind::Apply, seq + 1, 1);
+    Message {
+        head: ToEngine::Task { id, func: FUNC, kind, ticket, attempt, timeout, force },
+        parts,
+    }
+}
+
+fn cancel(seq: u64) -> Message<ToEngine> {
+    Message::bare(ToEngine::Cancel { tasks: vec![id(seq)], force: None })
 }
 
 #[derive(Default)]
@@ -94,7 +111,7 @@ fn every_task_ends_with_one_result_that_has_its_times() {
     next_task(&slot);
     assert!(!said.done(&slot, Status::Error));
     let heads = said.heads();
-    let [FromEngine::Result { id: of, status, started, completed }] = heads[..] else {
+    let [FromEngine::Result { id: of, status, started, completed, .. }] = heads[..] else {
         panic!("{heads:?}")
     };
     assert_eq!((of, status), (id(5), Status::Error));
@@ -108,7 +125,7 @@ fn what_was_started_is_not_given_back() {
     next_task(&slot);
     let ids = vec![id(0), id(2), id(7)];
     said.receive(&slot, vec![Message::bare(ToEngine::Recall(ids))]);
-    assert_eq!(said.heads(), [FromEngine::Returned(vec![id(2)])]);
+    assert_eq!(said.heads(), [FromEngine::Returned(vec![(id(2), 3)])]);
     said.done(&slot, Status::Ok);
     assert_eq!(next_task(&slot).unwrap(), "1");
     said.done(&slot, Status::Ok);
@@ -118,10 +135,15 @@ fn what_was_started_is_not_given_back() {
 #[test]
 fn a_cancelled_task_never_starts_and_says_so() {
     let (slot, said) = (Slot::default(), Said::default());
-    said.receive(&slot, vec![task(0), Message::bare(ToEngine::Cancel(vec![id(0)]))]);
+    said.receive(&slot, vec![task(0), cancel(0)]);
     assert!(slot.try_next().is_none());
-    let result =
-        FromEngine::Result { id: id(0), status: Status::Cancelled, started: 0, completed: 0 };
+    let result = FromEngine::Result {
+        id: id(0),
+        ticket: 1,
+        status: Status::Cancelled,
+        started: 0,
+        completed: 0,
+    };
     assert_eq!(said.heads(), [result]);
     assert_eq!(*said.interrupts.lock(), 0);
 }
@@ -129,11 +151,16 @@ fn a_cancelled_task_never_starts_and_says_so() {
 #[test]
 fn a_cancellation_that_overtakes_its_task_is_remembered() {
     let (slot, said) = (Slot::default(), Said::default());
-    said.receive(&slot, vec![Message::bare(ToEngine::Cancel(vec![id(1)]))]);
+    said.receive(&slot, vec![cancel(1)]);
     assert_eq!(said.heads(), []);
     said.receive(&slot, vec![task(0), task(1)]);
-    let result =
-        FromEngine::Result { id: id(1), status: Status::Cancelled, started: 0, completed: 0 };
+    let result = FromEngine::Result {
+        id: id(1),
+        ticket: 2,
+        status: Status::Cancelled,
+        started: 0,
+        completed: 0,
+    };
     assert_eq!(said.heads(), [result]);
     assert_eq!(next_task(&slot).unwrap(), "0");
     said.done(&slot, Status::Ok);
@@ -147,12 +174,12 @@ fn a_running_task_is_interrupted_once_and_its_end_tells_that_a_signal_may_be_lef
     next_task(&slot);
     assert!(!slot.cancelled());
     for _ in 0..2 {
-        said.receive(&slot, vec![Message::bare(ToEngine::Cancel(vec![id(0)]))]);
+        said.receive(&slot, vec![cancel(0)]);
     }
     assert!(slot.cancelled());
     assert_eq!(*said.interrupts.lock(), 1);
     assert!(said.done(&slot, Status::Cancelled));
-    said.receive(&slot, vec![Message::bare(ToEngine::Cancel(vec![id(0)]))]);
+    said.receive(&slot, vec![cancel(0)]);
     assert_eq!(*said.interrupts.lock(), 1, "nothing runs any more");
 }
 
@@ -164,7 +191,7 @@ fn an_interrupt_that_was_not_felt_is_sent_again_but_not_for_ever() {
     next_task(&slot);
     slot.report(|_| (), interrupt);
     assert_eq!(*said.interrupts.lock(), 0, "nobody cancelled it");
-    said.receive(&slot, vec![Message::bare(ToEngine::Cancel(vec![id(0)]))]);
+    said.receive(&slot, vec![cancel(0)]);
     slot.report(|_| (), interrupt);
     assert_eq!(*said.interrupts.lock(), 2);
     slot.felt();
@@ -174,7 +201,7 @@ fn an_interrupt_that_was_not_felt_is_sent_again_but_not_for_ever() {
 
     said.receive(&slot, vec![task(1)]);
     next_task(&slot);
-    said.receive(&slot, vec![Message::bare(ToEngine::Cancel(vec![id(1)]))]);
+    said.receive(&slot, vec![cancel(1)]);
     for _ in 0..100 {
         slot.report(|_| (), interrupt);
     }
@@ -210,15 +237,17 @@ fn output_comes_before_the_result_and_is_bounded() {
 fn progress_is_reported_when_it_changed() {
     let (slot, said) = (Slot::default(), Said::default());
     said.receive(&slot, vec![task(0)]);
-    assert!(slot.report(|_| panic!(), || ()), "what waits will be worth a report");
+    let look = slot.report(|_| panic!(), || ());
+    assert!(matches!(look, Look::At(_)), "what waits will be worth a report");
     next_task(&slot);
     slot.progress(3);
     for _ in 0..2 {
-        assert!(slot.report(|message| said.messages.lock().push(message), || ()));
+        let look = slot.report(|message| said.messages.lock().push(message), || ());
+        assert!(matches!(look, Look::At(_)));
     }
     assert_eq!(said.heads(), [FromEngine::Progress { id: id(0), done: 3 }]);
     said.done(&slot, Status::Ok);
-    assert!(!slot.report(|_| panic!(), || ()));
+    assert_eq!(slot.report(|_| panic!(), || ()), Look::Never);
 }
 
 #[test]
@@ -240,4 +269,71 @@ fn the_main_thread_sleeps_until_there_is_work() {
         said.receive(&slot, vec![task(9)]);
         assert!(matches!(waiting.join().unwrap(), Work::Task { .. }));
     });
+}
+
+#[test]
+fn what_the_controller_has_given_up_is_never_begun() {
+    let (slot, said) = (Slot::default(), Said::default());
+    let tally = Tally::new().expect("shared memory");
+    let sign = tally.sign().expect("it is the owner");
+    let seen = Tally::open(std::process::id(), &sign).expect("the same process");
+    slot.renew(Some(tally));
+    said.receive(&slot, vec![task(4), task(5), task(6)]);
+    assert_eq!(next_task(&slot).unwrap(), "4");
+    said.done(&slot, Status::Ok);
+    assert_eq!(seen.close(), 5, "the ticket of the task that was begun last");
+    assert!(slot.try_next().is_none());
+    slot.renew(None);
+    said.receive(&slot, vec![task(5)]);
+    assert_eq!(next_task(&slot).unwrap(), "5", "in a new session it begins again");
+}
+
+fn running(timeout: u32, force: bool) -> (Slot, Said) {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![limited(0, timeout, force, Parts::new())]);
+    assert!(matches!(slot.try_next(), Some(Work::Task { .. })));
+    (slot, said)
+}
+
+/// Looks as the I/O thread does, only more often, until `done` or for too long.
+fn look(slot: &Slot, said: &Said, done: impl Fn(Look, u32) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut look = Look::Never;
+    while !done(look, *said.interrupts.lock()) {
+        assert!(Instant::now() < deadline, "it never came");
+        std::thread::yield_now();
+        look = slot.report(|_| (), || *said.interrupts.lock() += 1);
+    }
+}
+
+#[test]
+fn a_task_that_runs_too_long_is_interrupted_and_told_as_out_of_time() {
+    let (slot, said) = running(1, false);
+    look(&slot, &said, |_, interrupts| interrupts > 0);
+    assert!(slot.cancelled());
+    assert!(said.done(&slot, Status::Cancelled), "a signal may be on its way");
+    assert!(matches!(said.heads()[..], [FromEngine::Result { status: Status::TimedOut, .. }]));
+}
+
+#[test]
+fn a_task_that_ends_well_though_out_of_time_is_told_as_it_ended() {
+    let (slot, said) = running(1, false);
+    look(&slot, &said, |_, interrupts| interrupts > 0);
+    said.done(&slot, Status::Ok);
+    assert!(matches!(said.heads()[..], [FromEngine::Result { status: Status::Ok, .. }]));
+}
+
+#[test]
+fn the_engine_of_a_task_that_takes_no_notice_is_given_up_only_by_force() {
+    let (slot, said) = running(0, false);
+    let cancel = |force| ToEngine::Cancel { tasks: vec![id(0)], force };
+    said.receive(&slot, vec![Message::bare(cancel(None))]);
+    look(&slot, &said, |_, interrupts| interrupts > 2);
+    said.receive(&slot, vec![Message::bare(cancel(Some(1)))]);
+    look(&slot, &said, |look, _| look == Look::GiveUp);
+    slot.give_up(|message| said.messages.lock().push(message));
+    assert!(matches!(said.heads()[..], [FromEngine::Result { status: Status::Cancelled, .. }]));
+    said.done(&slot, Status::Ok);
+    assert_eq!(said.heads(), [], "it was told");
+    assert!(matches!(slot.try_next(), Some(Work::End)));
 }

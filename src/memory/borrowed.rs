@@ -157,7 +157,7 @@ pub fn can_borrow(pid: u32, sign: &Sign) -> bool {
 }
 
 /// Opens a segment of a peer, which cannot shrink; its size.
-fn reach(pid: u32, descriptor: u32) -> Result<(File, u64), BorrowError> {
+pub(super) fn reach(pid: u32, descriptor: u32) -> Result<(File, u64), BorrowError> {
     let unreachable = |error| BorrowError::Unreachable { pid, error };
     let untrue = |fault| Err(BorrowError::Untrue { pid, fault });
     let path = format!("/proc/{pid}/fd/{descriptor}");

@@ -12,7 +12,8 @@
 //! - `segment`, `header`, `map`: a segment, how readers are counted in it, a mapping;
 //! - `pool`, `limits`: segments that wait to be used again, and how many there may be;
 //! - `borrowed`: segments of others; `house`: what this process has of all that, and forks;
-//! - `pages`: whether a private mapping was written to.
+//! - `pages`: whether a private mapping was written to;
+//! - `tally`: how far a process has come, told through memory.
 
 mod borrowed;
 mod header;
@@ -22,6 +23,7 @@ mod map;
 mod pages;
 mod pool;
 mod segment;
+mod tally;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use bytes::Bytes;
 
 pub use borrowed::{BorrowError, can_borrow};
 pub use house::{Presence, trim};
+pub use tally::Tally;
 
 use borrowed::Borrowed;
 use header::{Header, TOKEN};

@@ -13,12 +13,12 @@ use tokio::time::timeout;
 
 use super::directory::{SocketFile, random_name};
 use super::door::Keeper;
-use super::handshake::{kin, say};
+use super::handshake::{kin, peer, say};
 use super::link::{Lanes, LinkError};
 use super::outbox::{Outbox, Shared};
 use super::session::{self, CloseReason, Kinship, Sink};
 use super::zmq::{Lane, ZmqReceiver, ZmqSender};
-use crate::memory::Probe;
+use crate::memory::{Probe, Tally};
 use crate::wire::limits::{HELLO_DEADLINE, HELLO_MAX};
 use crate::wire::{Head, Hello, Sign, Welcome};
 
@@ -42,6 +42,12 @@ impl Arrival {
     ) -> Self {
         hello.token = Vec::new();
         Self { hello, sign, stream, directory, keeper }
+    }
+
+    /// The peer's tally, if it has one that can be seen here.
+    pub fn tally(&self) -> Option<Tally> {
+        let pid = peer(&self.stream)?;
+        Tally::open(pid, self.hello.tally.as_ref()?)
     }
 
     /// Lets the peer in under `number`. Returns at once; what is pushed meanwhile goes out when

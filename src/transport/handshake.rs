@@ -37,9 +37,14 @@ pub(crate) enum Unheard {
 
 /// The process at the other end, if its memory can be mapped here. The kernel says which it is.
 pub(crate) fn kin(stream: &UnixStream, sign: Option<&Sign>) -> Option<u32> {
-    let pid = stream.peer_cred().ok()?.pid()?;
-    let pid = u32::try_from(pid).ok().filter(|pid| *pid != 0)?;
+    let pid = peer(stream)?;
     memory::can_borrow(pid, sign?).then_some(pid)
+}
+
+/// The process at the other end, if it has a number here.
+pub(crate) fn peer(stream: &UnixStream) -> Option<u32> {
+    let pid = stream.peer_cred().ok()?.pid()?;
+    u32::try_from(pid).ok().filter(|pid| *pid != 0)
 }
 
 /// Sends `message`.

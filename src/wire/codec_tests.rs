@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::{
-    ClientId, EngineId, FromClient, FromEngine, FuncId, Status, Target, TaskId, ToClient, ToEngine,
+    ClientId, EngineId, FromClient, FromEngine, FuncId, Rules, Status, Target, TaskId, ToClient,
+    ToEngine,
 };
 
 fn packet(parts: &[usize]) -> (Bytes, Bytes, Vec<Stream>) {
@@ -91,7 +92,8 @@ fn a_head_that_is_too_long_is_refused_and_leaves_the_packet_as_it_was() {
     let size = packet.size();
     let counts = vec![u32::MAX; FRAME_MAX / 4];
     let (func, kind) = (FuncId([0; 16]), crate::wire::Kind::Apply);
-    let head = FromClient::Submit { first: 0, func, kind, target: Target::Any, counts };
+    let (target, rules) = (Target::Any, Rules::default());
+    let head = FromClient::Submit { first: 0, func, kind, target, counts, rules };
     let error = packet.add(Message::bare(head)).unwrap_err();
     assert!(error.to_string().contains("head of a message"), "{error}");
     assert_eq!(packet.size(), size);
@@ -130,8 +132,9 @@ fn parts_must_lie_in_the_blob_and_fill_it() {
 }
 
 fn status() -> impl Strategy<Value = Status> {
-    use Status::{Cancelled, Error, Lost, Ok, Partial, Refused};
-    prop::sample::select(vec![Ok, Error, Partial, Cancelled, Lost, Refused])
+    use Status::{Again, Cancelled, Error, Lost, Ok, Partial, Poison, Refused, TimedOut};
+    let all = [Ok, Error, Partial, Cancelled, Lost, Refused, TimedOut, Poison, Again];
+    prop::sample::select(all.to_vec())
 }
 
 fn kind() -> impl Strategy<Value = crate::wire::Kind> {
@@ -156,14 +159,20 @@ proptest! {
         (func, kind, status) in (any::<[u8; 16]>(), kind(), status()),
         stamps in any::<(Option<i64>, i64, i64)>(),
         (counts, any) in (prop::collection::vec(any::<u32>(), 0..3), any::<bool>()),
+        (ticket, attempt, (retries, timeout, force)) in (
+            any::<u64>(),
+            1..4_u16,
+            prop_oneof![Just((0, 0, false)), (0..9_u16, any::<u32>(), any::<bool>())],
+        ),
     ) {
         let (submitted, started, completed) = stamps;
         let (id, func) = (TaskId { client: ClientId(client), seq }, FuncId(func));
         let engine = engine.map(EngineId);
         let target = if any { Target::Any } else { Target::Among(engine.into_iter().collect()) };
-        comes_back(FromClient::Submit { first: seq, func, kind, target, counts });
-        comes_back(ToEngine::Task { id, func, kind });
-        comes_back(FromEngine::Result { id, status, started, completed });
+        let rules = Rules { retries, timeout, force };
+        comes_back(FromClient::Submit { first: seq, func, kind, target, counts, rules });
+        comes_back(ToEngine::Task { id, func, kind, ticket, attempt, timeout, force });
+        comes_back(FromEngine::Result { id, ticket, status, started, completed });
         comes_back(ToClient::Result { seq, status, engine, submitted, started, completed });
     }
 

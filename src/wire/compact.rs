@@ -9,7 +9,9 @@
 //! beyond the bytes that are there and never panics.
 
 use super::ids::{ClientId, EngineId, FuncId, TaskId};
-use super::message::{FromClient, FromEngine, Head, Kind, Status, Target, ToClient, ToEngine};
+use super::message::{
+    FromClient, FromEngine, Head, Kind, Rules, Status, Target, ToClient, ToEngine,
+};
 
 /// The code of heads without a short form.
 pub const GENERAL: u8 = 0;
@@ -161,6 +163,9 @@ impl<'a> Reader<'a> {
             3 => Status::Cancelled,
             4 => Status::Lost,
             5 => Status::Refused,
+            6 => Status::TimedOut,
+            7 => Status::Poison,
+            8 => Status::Again,
             _ => return None,
         })
     }
@@ -189,12 +194,15 @@ impl Head for FromClient {
         true
     }
 
-    /// The submission of one task that may run anywhere.
+    /// The submission of one task that may run anywhere, once.
     fn write_short(&self, out: &mut Writer) -> bool {
-        let Self::Submit { first, func, kind, target: Target::Any, counts } = self else {
+        let Self::Submit { first, func, kind, target: Target::Any, counts, rules } = self else {
             return false;
         };
         let [count] = counts[..] else { return false };
+        if *rules != Rules::default() {
+            return false;
+        }
         out.byte(ONLY);
         out.number(*first);
         out.fixed(func.0);
@@ -211,6 +219,7 @@ impl Head for FromClient {
             kind: bytes.kind()?,
             target: Target::Any,
             counts: vec![bytes.small()?],
+            rules: Rules::default(),
         })
     }
 }
@@ -259,18 +268,22 @@ impl Head for ToEngine {
     }
 
     fn write_short(&self, out: &mut Writer) -> bool {
-        let Self::Task { id, func, kind } = self else { return false };
+        let Self::Task { id, func, kind, ticket, attempt: 1, timeout: 0, .. } = self else {
+            return false;
+        };
         out.byte(ONLY);
         out.task(*id);
         out.fixed(func.0);
         out.byte(*kind as u8);
+        out.number(*ticket);
         true
     }
 
     fn read_short(code: u8, bytes: &mut Reader) -> Option<Self> {
         (code == ONLY).then_some(())?;
         let (id, func) = (bytes.task()?, FuncId(bytes.fixed()?));
-        Some(Self::Task { id, func, kind: bytes.kind()? })
+        let (kind, ticket) = (bytes.kind()?, bytes.number()?);
+        Some(Self::Task { id, func, kind, ticket, attempt: 1, timeout: 0, force: false })
     }
 }
 
@@ -280,10 +293,11 @@ impl Head for FromEngine {
     }
 
     fn write_short(&self, out: &mut Writer) -> bool {
-        let Self::Result { id, status, started, completed } = self else { return false };
+        let Self::Result { id, status, ticket, started, completed } = self else { return false };
         out.byte(ONLY);
         out.task(*id);
         out.byte(*status as u8);
+        out.number(*ticket);
         out.fixed(started.to_le_bytes());
         out.fixed(completed.to_le_bytes());
         true
@@ -291,7 +305,8 @@ impl Head for FromEngine {
 
     fn read_short(code: u8, bytes: &mut Reader) -> Option<Self> {
         (code == ONLY).then_some(())?;
-        let (id, status) = (bytes.task()?, bytes.status()?);
-        Some(Self::Result { id, status, started: bytes.stamp()?, completed: bytes.stamp()? })
+        let (id, status, ticket) = (bytes.task()?, bytes.status()?, bytes.number()?);
+        let (started, completed) = (bytes.stamp()?, bytes.stamp()?);
+        Some(Self::Result { id, status, ticket, started, completed })
     }
 }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::compact::{Reader, Writer};
 use super::ids::{ClientId, EngineId, FuncId, SessionId, TaskId};
+use super::loan::Sign;
 
 /// Opaque bytes: first a pickle, then the buffers it refers to.
 pub type Parts = SmallVec<[Bytes; 1]>;
@@ -67,6 +68,17 @@ pub enum Kind {
     Chunk,
 }
 
+/// What a client allows a task beside running once to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// How often it may be run again after an attempt that failed.
+    pub retries: u16,
+    /// Milliseconds one attempt may run, less than 2^31; 0 for as long as it takes.
+    pub timeout: u32,
+    /// Whether its engine may be ended if it takes no notice of an interrupt after that time.
+    pub force: bool,
+}
+
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
@@ -82,6 +94,12 @@ pub enum Status {
     Lost,
     /// Never given to an engine; the first part is the reason as UTF-8 text.
     Refused,
+    /// It ran longer than it may and was interrupted; no parts.
+    TimedOut,
+    /// Engines ended under it again and again; the first part is the last [`Loss`].
+    Poison,
+    /// From an engine only: as `Error`, and the task may be run again for it.
+    Again,
 }
 
 /// Why and how a task was lost.
@@ -97,6 +115,8 @@ pub struct Loss {
     pub cause: String,
     /// Whether the task had been started.
     pub started: bool,
+    /// Which attempt to run it this was, from 1.
+    pub attempt: u16,
     /// Seconds it had been running.
     pub ran_for: f64,
     /// The end of what the engine wrote to its log.
@@ -135,6 +155,8 @@ pub enum FromClient {
         target: Target,
         /// How many of the parts belong to each task, in order.
         counts: Vec<u32>,
+        /// What they are allowed.
+        rules: Rules,
     },
     /// One task on each of these engines, numbered in their order; the parts belong to each.
     Direct {
@@ -146,9 +168,17 @@ pub enum FromClient {
         kind: Kind,
         /// The engines, in order.
         engines: Vec<EngineId>,
+        /// What they are allowed.
+        rules: Rules,
     },
     /// The client no longer wants these tasks of its own.
-    Cancel(Vec<u64>),
+    Cancel {
+        /// Their numbers.
+        tasks: Vec<u64>,
+        /// Milliseconds a task that runs is given to take notice before its engine is ended;
+        /// `None` if the engine is to live.
+        force: Option<u32>,
+    },
     /// Tell the outcome of these tasks of any session as if they were tasks `first..` of mine.
     Watch {
         /// Number under which the first outcome is to be told.
@@ -281,11 +311,25 @@ pub enum ToEngine {
         func: FuncId,
         /// What its parts are.
         kind: Kind,
+        /// Number of this attempt among all that this engine is given; it grows.
+        ticket: u64,
+        /// Which attempt to run it this is, from 1.
+        attempt: u16,
+        /// See [`Rules`].
+        timeout: u32,
+        /// See [`Rules`].
+        force: bool,
     },
     /// Give back those of these tasks that have not been started.
     Recall(Vec<TaskId>),
     /// Do not start these tasks, interrupt the one that runs.
-    Cancel(Vec<TaskId>),
+    Cancel {
+        /// The tasks.
+        tasks: Vec<TaskId>,
+        /// Milliseconds the one that runs is given before the engine has to end; `None` if it is
+        /// to live.
+        force: Option<u32>,
+    },
     /// End the process when the running task is done; send nothing more.
     Shutdown,
 }
@@ -297,6 +341,8 @@ pub enum FromEngine {
     Started {
         /// The task.
         id: TaskId,
+        /// The attempt, as it was given.
+        ticket: u64,
         /// When.
         at: Stamp,
     },
@@ -314,10 +360,12 @@ pub enum FromEngine {
         /// 1 for stdout, 2 for stderr.
         stream: u8,
     },
-    /// A task ended; parts by [`Status`] (`Ok`, `Error`, `Partial` or `Cancelled`).
+    /// A task ended; parts by [`Status`].
     Result {
         /// The task.
         id: TaskId,
+        /// The attempt, as it was given.
+        ticket: u64,
         /// How.
         status: Status,
         /// When it began; 0 if it never did.
@@ -325,8 +373,8 @@ pub enum FromEngine {
         /// When it ended.
         completed: Stamp,
     },
-    /// Recalled tasks that were not started and never will be here.
-    Returned(Vec<TaskId>),
+    /// Recalled tasks, with their tickets, that were not started and never will be here.
+    Returned(Vec<(TaskId, u64)>),
 }
 
 /// What a peer says first, over the door, before anything else of it is read.
@@ -345,6 +393,11 @@ pub struct Hello {
     pub host: String,
     /// `major.minor` of its Python, empty if it has none.
     pub python: String,
+    /// Nanoseconds a client's unfinished tasks run on when it is gone; `u64::MAX` for as long as they
+    /// take.
+    pub lease: u64,
+    /// An engine's tally of the tasks it begins, by their tickets.
+    pub tally: Option<Sign>,
 }
 
 /// What a peer is to the controller.

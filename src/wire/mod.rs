@@ -15,5 +15,5 @@ pub use ids::{ClientId, EngineId, FuncId, SessionId, TaskId};
 pub use loan::{Loan, Sign};
 pub use message::{
     EngineInfo, FromClient, FromEngine, Head, Hello, Kind, Loss, Message, Parts, Reply, Request,
-    Role, Stamp, Status, Target, ToClient, ToEngine, Welcome,
+    Role, Rules, Stamp, Status, Target, ToClient, ToEngine, Welcome,
 };

@@ -253,11 +253,11 @@ def test_flags_that_mean_nothing_yet_accept_only_their_neutral_value(lview):
     assert (lview.follow, lview.after, lview.timeout, lview.retries) == (None, None, 0, 0)
     lview.set_flags(follow=None, after=None, timeout=0, retries=0)
     lview.set_flags(timeout=None)
-    for flags in ({"follow": "x"}, {"after": "x"}, {"timeout": 3}, {"retries": 1}):
+    for flags in ({"follow": "x"}, {"after": "x"}):
         with pytest.raises(ValueError, match="not supported yet"):
             lview.set_flags(**flags)
     for flags in ({"timeout": -1}, {"retries": -1}):
-        with pytest.raises(ValueError, match="at least 0"):
+        with pytest.raises(ValueError, match="must be from 0"):
             lview.set_flags(**flags)
     for flags in ({"timeout": "x"}, {"retries": 1.5}):
         with pytest.raises(TypeError):

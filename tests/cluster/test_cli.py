@@ -79,6 +79,16 @@ def test_several_clients_use_one_cluster_at_once(daemon):
         assert three[0]["a"] == 5
 
 
+def test_a_client_from_elsewhere_is_told_how_an_engine_ended(daemon):
+    with oarlock.Client() as client:
+        doomed = client[0].apply_sync(os.getpid)
+        failure = client[0].apply_async(os.kill, doomed, signal.SIGKILL).exception(20)
+        assert isinstance(failure, oarlock.EngineLost)
+        assert (failure.engine, failure.pid) == (0, doomed)
+        assert failure.cause == "killed by SIGKILL"
+        assert client[1].apply_sync(abs, -1) == 1
+
+
 def test_a_second_start_exits_with_10_and_names_the_running_one(daemon):
     for arguments in (["start"], ["start", "--daemonize"]):
         done = run(*arguments)

@@ -118,6 +118,25 @@ def test_a_killed_engine_fails_its_task_at_once(rc, tmp_path, gate):
     assert time.monotonic() - begin < 1  # 0.1 s is promised
 
 
+def test_an_engine_whose_forked_child_lives_on_fails_its_task(rc, gate):
+    def fork_and_die(gate):
+        import os
+        import signal
+
+        if os.fork() == 0:
+            # It holds the engine's sockets open.
+            wait_for(gate)
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    failure = rc[0].apply_async(fork_and_die, str(gate)).exception(DEADLINE)
+    assert isinstance(failure, oarlock.EngineLost)
+    # Without evidence nobody says that memory ran out.
+    assert failure.cause == "killed by SIGKILL"
+    until_alone(rc, 1)
+    assert rc[1].apply_sync(abs, -1) == 1
+
+
 def test_a_segfault_is_told_with_the_python_stack(rc):
     with pytest.raises(oarlock.EngineLost) as caught:
         rc[0].apply_async(crash).get(DEADLINE)

@@ -2,8 +2,12 @@
 
 import concurrent.futures
 import os
+import subprocess
+import sys
 import threading
+import time
 
+import cloudpickle
 import pytest
 
 import oarlock
@@ -87,6 +91,55 @@ def test_connection_info_is_a_directory_a_file_in_it_or_a_dict(rc, tmp_path):
         oarlock.Client("tcp://127.0.0.1:1")
     with pytest.raises(ValueError, match="directory"):
         oarlock.Client({"url": "x"})
+
+
+# --- what a client leaves behind
+
+
+def leave(directory, lease, gate_hold):
+    """Submit three tasks as a client that is killed: msg_ids of the held one and the others."""
+    import signal
+
+    source = f"""
+import os, signal, sys
+import cloudpickle, oarlock
+hold = cloudpickle.loads({cloudpickle.dumps(gate_hold)!r})
+client = oarlock.Client(directory={directory!r}, lease={lease!r})
+view = client.load_balanced_view(targets=0)
+ids = [view.apply_async(hold, item).msg_ids[0] for item in range(3)]
+client.queue_status()  # answered after they came
+print(*ids, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return done.stdout.split()
+
+
+def test_the_tasks_of_a_killed_client_go_on_and_others_get_their_values(rc, other, gate):
+    ids = leave(rc.cluster.directory, 600.0, gate.hold)
+    gate.wait_begun()
+    gate.release(3)
+    assert other.get_result(ids).get(20) == [0, 1, 2]
+    gate.wait_begun(2)
+
+
+def test_without_a_lease_the_tasks_of_a_killed_client_end(rc, other, gate):
+    ids = leave(rc.cluster.directory, 0, gate.hold)
+    deadline = time.monotonic() + 20
+    while rc.queue_status()[0]["tasks"] or rc.queue_status()["unassigned"]:
+        assert time.monotonic() < deadline
+    result = other.get_result(ids)
+    assert result.wait(20)
+    assert result.cancelled()
+    assert rc[:].apply_sync(abs, -1) == [1, 1], "the engines are free"
+
+
+def test_a_lease_is_a_time(rc):
+    with pytest.raises(ValueError, match="lease"):
+        oarlock.Client(directory=rc.cluster.directory, lease=-1)
 
 
 # --- threads

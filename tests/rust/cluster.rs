@@ -13,7 +13,7 @@ use _oarlock::client::{Core, State, Submission, Tasks, Until};
 use _oarlock::clock::wall_clock;
 use _oarlock::controller::{Embedded, Recipe, serve};
 use _oarlock::engine::{Engine, Process, Work};
-use _oarlock::wire::{FuncId, Kind, Parts, Reply, Request, Status, Target};
+use _oarlock::wire::{FuncId, Kind, Parts, Reply, Request, Rules, Status, Target};
 use bytes::Bytes;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,7 +58,14 @@ fn echo(directory: PathBuf) -> JoinHandle<usize> {
 fn submit(core: &Core, tasks: Vec<Parts>) -> Tasks {
     core.put_function(FUNC, Bytes::from_static(b"echo")).unwrap();
     let failed = HashMap::new();
-    let what = Submission { func: FUNC, kind: Kind::Apply, tasks, items: None, failed };
+    let what = Submission {
+        func: FUNC,
+        kind: Kind::Apply,
+        tasks,
+        items: None,
+        failed,
+        rules: Rules::default(),
+    };
     core.submit(what, Target::Any, wall_clock())
 }
 
@@ -101,7 +108,8 @@ fn a_client_elsewhere_sees_the_same_engines_and_results() {
     let embedded = Embedded::start(&directory, String::new(), BOUND).unwrap();
     let engine = echo(directory.clone());
     wait_engines(&embedded.core, 1);
-    let remote = Remote::connect(&directory, PATIENCE, String::new(), BOUND).unwrap();
+    let remote =
+        Remote::connect(&directory, PATIENCE, String::new(), BOUND, Duration::MAX).unwrap();
     wait_engines(&remote.core, 1);
     let tasks = submit(&remote.core, numbered(3000));
     check_numbered(&tasks);
@@ -129,7 +137,8 @@ fn large_parts_arrive_whole_and_in_their_places() {
     let directory = directory();
     let embedded = Embedded::start(&directory, String::new(), BOUND).unwrap();
     let engine = echo(directory.clone());
-    let remote = Remote::connect(&directory, PATIENCE, String::new(), BOUND).unwrap();
+    let remote =
+        Remote::connect(&directory, PATIENCE, String::new(), BOUND, Duration::MAX).unwrap();
     let block = |byte: u8, len: usize| Bytes::from(vec![byte; len]);
     let task = |seed: u8| -> Parts {
         let lens = [10, 100_000, 0, 3_000_000, 65_536, 4096];
@@ -152,7 +161,8 @@ fn large_parts_arrive_whole_and_in_their_places() {
 fn what_was_submitted_before_a_client_closed_is_delivered() {
     let directory = directory();
     let embedded = Embedded::start(&directory, String::new(), BOUND).unwrap();
-    let remote = Remote::connect(&directory, PATIENCE, String::new(), BOUND).unwrap();
+    let remote =
+        Remote::connect(&directory, PATIENCE, String::new(), BOUND, Duration::MAX).unwrap();
     let tasks = submit(&remote.core, numbered(1000));
     let ids: Vec<_> = tasks.ids().collect();
     remote.close();
@@ -171,7 +181,7 @@ fn a_second_controller_in_the_same_place_is_refused() {
     let error = Embedded::start(&directory, String::new(), BOUND).err().unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{error}");
     assert!(error.to_string().contains(directory.to_str().unwrap()));
-    let still = Remote::connect(&directory, PATIENCE, String::new(), BOUND).unwrap();
+    let still = Remote::connect(&directory, PATIENCE, String::new(), BOUND, Duration::MAX).unwrap();
     still.close();
     embedded.stop();
 }
@@ -180,7 +190,7 @@ fn a_second_controller_in_the_same_place_is_refused() {
 fn another_version_of_python_is_refused_in_words() {
     let directory = directory();
     let embedded = Embedded::start(&directory, "3.11".to_owned(), BOUND).unwrap();
-    let refused = Remote::connect(&directory, PATIENCE, "3.12".to_owned(), BOUND);
+    let refused = Remote::connect(&directory, PATIENCE, "3.12".to_owned(), BOUND, Duration::MAX);
     let error = refused.err().unwrap().to_string();
     assert!(error.contains("3.11") && error.contains("3.12"), "{error}");
     embedded.stop();
@@ -198,7 +208,7 @@ fn standalone(directory: PathBuf) -> JoinHandle<()> {
 fn connect(directory: &std::path::Path) -> Remote {
     let deadline = soon();
     loop {
-        match Remote::connect(directory, PATIENCE, String::new(), BOUND) {
+        match Remote::connect(directory, PATIENCE, String::new(), BOUND, Duration::MAX) {
             Ok(remote) => return remote,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }

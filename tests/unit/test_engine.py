@@ -494,6 +494,7 @@ class Core:
     def done(self, status, parts): outcomes.append((status, parts))
     def write(self, stream, text): return False
     def felt(self): pass
+    def attempt(self): return 1
     def close(self): outcomes.append("closed")
 class Engine:
     connect = staticmethod(lambda directory: Core())

@@ -34,7 +34,11 @@ impl Life {
             let info = EngineInfo { id, session, pid: 1000 + engine, host: "host".to_owned() };
             life.handle(Event::EngineJoined { info });
         }
-        life.handle(Event::ClientJoined { client: CLIENT, session: SessionId([2; 16]) });
+        life.handle(Event::ClientJoined {
+            client: CLIENT,
+            session: SessionId([2; 16]),
+            lease: u64::MAX,
+        });
         let parts = Parts::from_iter([Bytes::from(vec![7; 300])]);
         let func = Message { head: FromClient::Func(FUNC), parts };
         life.handle(Event::FromClient(CLIENT, func));
@@ -71,8 +75,8 @@ impl Life {
         for (engine, messages) in (0..).zip(given) {
             let mut results = Vec::new();
             for message in self.send(messages) {
-                if let ToEngine::Task { id, .. } = message.head {
-                    results.push(result(id, self.now.wall, self.now.wall + 20_000));
+                if let ToEngine::Task { id, ticket, .. } = message.head {
+                    results.push(result((id, ticket), self.now.wall, self.now.wall + 20_000));
                 }
             }
             for message in self.send(results) {

@@ -1,8 +1,8 @@
 //! Messages of no-op tasks as Python makes them: one part of some dozens of bytes each.
 
 use _oarlock::wire::{
-    ClientId, EngineId, FromClient, FromEngine, FuncId, Kind, Message, Parts, Status, Target,
-    TaskId, ToClient, ToEngine,
+    ClientId, EngineId, FromClient, FromEngine, FuncId, Kind, Message, Parts, Rules, Status,
+    Target, TaskId, ToClient, ToEngine,
 };
 use bytes::Bytes;
 
@@ -27,21 +27,26 @@ fn shared(count: usize, len: usize) -> Parts {
 
 /// A submission of `count` tasks.
 pub(crate) fn submit(first: u64, count: usize) -> Message<FromClient> {
-    let (counts, target) = (vec![1; count], Target::Any);
-    let head = FromClient::Submit { first, func: FUNC, kind: Kind::Apply, target, counts };
+    let (counts, target, rules) = (vec![1; count], Target::Any, Rules::default());
+    let head = FromClient::Submit { first, func: FUNC, kind: Kind::Apply, target, counts, rules };
     Message { head, parts: shared(count, ARGS) }
 }
 
 /// A task on its way to an engine.
 pub(crate) fn task(seq: u64) -> Message<ToEngine> {
     let id = TaskId { client: CLIENT, seq };
-    let head = ToEngine::Task { id, func: FUNC, kind: Kind::Apply };
+    let (kind, ticket, attempt, timeout, force) = (Kind::Apply, seq + 1, 1, 0, false);
+    let head = ToEngine::Task { id, func: FUNC, kind, ticket, attempt, timeout, force };
     Message { head, parts: shared(1, ARGS) }
 }
 
 /// Its result on the way to the controller.
-pub(crate) fn result(id: TaskId, started: i64, completed: i64) -> Message<FromEngine> {
-    let head = FromEngine::Result { id, status: Status::Ok, started, completed };
+pub(crate) fn result(
+    (id, ticket): (TaskId, u64),
+    started: i64,
+    completed: i64,
+) -> Message<FromEngine> {
+    let head = FromEngine::Result { id, ticket, status: Status::Ok, started, completed };
     Message { head, parts: shared(1, VALUE) }
 }
 

@@ -70,7 +70,7 @@ struct Author {
     scale: Scale,
     reactor: Reactor,
     now: Now,
-    engines: Vec<VecDeque<TaskId>>,
+    engines: Vec<VecDeque<(TaskId, u64)>>,
     turn: usize,
     submitted: u64,
     events: Vec<(Now, Event)>,
@@ -101,7 +101,11 @@ impl Author {
             };
             self.happen(Event::EngineJoined { info });
         }
-        self.happen(Event::ClientJoined { client: CLIENT, session: SessionId([2; 16]) });
+        self.happen(Event::ClientJoined {
+            client: CLIENT,
+            session: SessionId([2; 16]),
+            lease: u64::MAX,
+        });
         let parts = Parts::from_iter([Bytes::from(vec![7; 300])]);
         self.say(Message { head: FromClient::Func(FUNC), parts });
         while self.reactor.pending() < self.scale.pending {
@@ -169,10 +173,11 @@ impl Author {
         let Effect::ToEngine(engine, message) = effect else { return None };
         let queue = &mut self.engines[engine.0 as usize];
         match message.head {
-            ToEngine::Task { id, .. } => queue.push_back(id),
+            ToEngine::Task { id, ticket, .. } => queue.push_back((id, ticket)),
             ToEngine::Recall(ids) => {
-                queue.retain(|id| !ids.contains(id));
-                let head = FromEngine::Returned(ids);
+                let asked = |(id, _): &(TaskId, u64)| ids.contains(id);
+                let head = FromEngine::Returned(queue.iter().copied().filter(asked).collect());
+                queue.retain(|task| !asked(task));
                 return Some(Event::FromEngine(engine, Message::bare(head)));
             }
             _ => {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import faulthandler
 import sys
 
-from oarlock import _oarlock
+from oarlock import _oarlock, namespace
 from oarlock.engine import setup
 from oarlock.engine.interrupt import Gate
 from oarlock.engine.known import KnownFunctions
@@ -41,6 +41,7 @@ def main(directory: str) -> int:
         print(f"oarlock: this engine found no controller in {directory}: {reason}", file=sys.stderr)
         return 1
     gate.felt = engine.felt
+    namespace.number_attempts(engine.attempt)
     out = TaskStream(engine.write, 1, sys.__stdout__)
     err = TaskStream(engine.write, 2, sys.__stderr__)
     sys.stdout, sys.stderr = out, err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import time
 
 from oarlock import _oarlock
@@ -38,6 +39,16 @@ __all__ = ["Runner"]
 _STEP: Final = 64
 #: Steps that take less than this, in seconds, grow.
 _SHORT: Final = 0.005
+
+
+def wanted_again() -> BaseException | None:
+    """The exception for which its task may be run again, if one was raised since the last call."""
+    rules = sys.modules.get("oarlock.views.rules")  # a function that needs it has loaded it
+    if rules is None:
+        return None
+    raised: BaseException | None = rules.Retrying.raised
+    rules.Retrying.raised = None
+    return raised
 
 
 class Runner:
@@ -92,7 +103,8 @@ class Runner:
         """The outcome of a task that ended with `raised`."""
         if isinstance(raised, KeyboardInterrupt) and self._core.cancelled():
             return _oarlock.CANCELLED, []
-        return _oarlock.ERROR, [pack_error(raised, self._where("apply"))]
+        status = _oarlock.AGAIN if raised is wanted_again() else _oarlock.ERROR
+        return status, [pack_error(raised, self._where("apply"))]
 
     def function(self, name: bytes) -> tuple[Callable[..., Any], bool]:
         """See `KnownFunctions.get`."""

@@ -8,6 +8,7 @@
          └─ KernelError
              ├─ EngineError          an engine ended or never came
              │   └─ EngineLost       RemoteError too: the task died with its engine
+             │       └─ PoisonTask   so did three engines under it
              ├─ NoEnginesRegistered
              ├─ ControllerLost       ConnectionError
              ├─ ClosedClient         RuntimeError, ConnectionError
@@ -48,7 +49,7 @@ from ._make import (
     unwrap_exception,
     wrap_exception,
 )
-from ._remote import EngineLost, RemoteError
+from ._remote import EngineLost, PoisonTask, RemoteError
 from ._tree import (
     ClosedClient,
     ControllerLost,
@@ -108,6 +109,7 @@ __all__ = [
     "NoEnginesRegistered",
     "NotReady",
     "OarlockError",
+    "PoisonTask",
     "RemoteError",
     "ResultUnreadable",
     "SerializationError",

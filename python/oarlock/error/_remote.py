@@ -99,6 +99,7 @@ class EngineLost(EngineError, RemoteError):
         cause: how it ended, for instance ``killed by SIGKILL`` or ``exit code 3``.
         started: whether the engine had told that it started the task; what an engine did last it
             may not have told.
+        attempt: which attempt to run the task this was, from 1.
         ran_for: seconds it had been running.
         output: the end of what the engine wrote to its log.
 
@@ -113,8 +114,10 @@ class EngineLost(EngineError, RemoteError):
 
     def __init__(
         self, task: str, *, engine: int | None = None, pid: int | None = None, host: str = "",
-        cause: str = "", started: bool = False, ran_for: float | None = None, output: str = "",
+        cause: str = "", started: bool = False, attempt: int = 1, ran_for: float | None = None,
+        output: str = "",
     ) -> None:  # fmt: skip
+        self.attempt = attempt
         self.task, self.engine, self.pid, self.host = task, engine, pid, host
         self.cause, self.started, self.ran_for, self.output = cause, started, ran_for, output
         info = {"engine_id": engine, "pid": pid, "host": host, "method": "apply"}
@@ -134,20 +137,42 @@ class EngineLost(EngineError, RemoteError):
         text = (
             f"task {self.task} was lost: engine {self.engine}{where} ended "
             f"({self.cause or 'for an unknown reason'}); as far as the engine told, {ran}. "
-            "Tasks of other engines go on; this one is not repeated by itself."
+            f"Tasks of other engines go on; {self._verdict()}."
         )
         if self.output.strip():
             text += f"\nlast output of the engine:\n{self.output.rstrip()}"
         return f"{text}\n\nhint: {_death_hint(self.cause)}"
 
+    def _verdict(self) -> str:
+        if self.attempt > 1:
+            return f"this was attempt {self.attempt} and no retry is left"
+        return "this one is not run again, as the view's `retries` is 0"
+
     def __str__(self) -> str:
         return self.evalue or ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _engine_lost, (self.task,), dict(self.__dict__)
+        return _engine_lost, (self.task, type(self)), dict(self.__dict__)
 
     def __setstate__(self, state: dict[str, Any] | None) -> None:
         self.__dict__.update(state or {})
+
+
+class PoisonTask(EngineLost):
+    """A task under which three engines ended, so that it is run on no other.
+
+    Attributes are those of `EngineLost`, about the last engine.
+
+    Example:
+        >>> with oarlock.Cluster(n=3) as own:
+        ...     lview = own.load_balanced_view(retries=10)
+        ...     lview.apply_sync(os._exit, 3)
+        Traceback (most recent call last):
+        oarlock.error.PoisonTask: ...
+    """
+
+    def _verdict(self) -> str:
+        return f"this one is not run again, because {self.attempt} engines ended while they ran it"
 
 
 def said(ename: str | None, evalue: str | None) -> str:
@@ -185,5 +210,5 @@ def _death_hint(cause: str) -> str:
     return "submit the task again, or look into the engine's log"
 
 
-def _engine_lost(task: str) -> EngineLost:
-    return EngineLost(task)
+def _engine_lost(task: str, kind: type[EngineLost] = EngineLost) -> EngineLost:
+    return kind(task)

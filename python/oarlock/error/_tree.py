@@ -154,7 +154,14 @@ class UnknownTask(TaskRefused, KeyError):
 
 
 class TaskTimeout(KernelError):
-    """A task waited for too long."""
+    """A task ran longer than the `timeout` of its view and was interrupted.
+
+    Example:
+        >>> slow = rc.load_balanced_view(timeout=0.05)
+        >>> slow.apply_sync(time.sleep, 60)
+        Traceback (most recent call last):
+        oarlock.error.TaskTimeout: ...
+    """
 
 
 class TaskRejectError(KernelError):

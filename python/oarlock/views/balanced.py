@@ -7,7 +7,7 @@ the core at once; the first batch is on its way while later items are still bein
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from oarlock import _oarlock
 from oarlock.mapresult import AsyncMapResult
@@ -17,13 +17,14 @@ from oarlock.views import chunks
 from oarlock.views.base import View, claim, note_running
 from oarlock.views.batches import Batch, batch_chunks, batch_rows
 from oarlock.views.lazymap import LazyMapIterator
+from oarlock.views.rules import Retried
 from oarlock.views.targets import normalise
 
 if TYPE_CHECKING:
     from oarlock.client import Client
 
 
-class LoadBalancedView(View):
+class LoadBalancedView(Retried, View):
     """Runs each call on one engine, chosen by the controller; gives bare values.
 
     Work waits for an engine when there is none.
@@ -32,6 +33,14 @@ class LoadBalancedView(View):
         targets: None for any engine, or the list of engine ids to choose from.
         chunksize: Items per task of a map, 1 unless set.
         ordered: Whether a map's result iterates in order (true unless set) or as items finish.
+        retries: How often a task is run again after its engine ended while it ran, or after an
+            exception of `retry_on`; 0 unless set. Each time it goes to another engine where there
+            is one. A task that never began is queued again whatever this is, and one under which
+            three engines ended is refused with `PoisonTask`.
+        retry_on: Exception class, or tuple of them, after which a task is run again; needs
+            `retries` and maps of one item per task.
+        timeout: Seconds one attempt may run; 0 for as long as it takes. See `TaskTimeout`.
+        force: Whether the engine of a task that takes no notice of its timeout is ended.
 
     Example:
         >>> lview = rc.load_balanced_view()
@@ -46,7 +55,9 @@ class LoadBalancedView(View):
         "follow",
         "after",
         "timeout",
+        "force",
         "retries",
+        "retry_on",
     )
 
     ordered: bool
@@ -110,30 +121,6 @@ class LoadBalancedView(View):
     def after(self, after: Any) -> None:
         _require_neutral("after", after, (None,))
 
-    @property
-    def timeout(self) -> int:
-        """0: a task waits for an engine as long as it takes."""
-        return 0
-
-    @timeout.setter
-    def timeout(self, timeout: float | None) -> None:
-        if timeout is not None and not isinstance(timeout, int | float):
-            raise TypeError(f"timeout is a number of seconds, not {timeout!r}")
-        if timeout is not None and timeout < 0:
-            raise ValueError(f"timeout must be at least 0 s, not {timeout!r}")
-        _require_neutral("timeout", timeout, (None, 0))
-
-    @property
-    def retries(self) -> int:
-        """0: a failed task is not run again."""
-        return 0
-
-    @retries.setter
-    def retries(self, retries: int) -> None:
-        if operator.index(retries) < 0:
-            raise ValueError(f"retries must be at least 0, not {retries!r}")
-        _require_neutral("retries", retries, (0,))
-
     # --- apply
 
     def apply_async(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncResult:
@@ -146,14 +133,15 @@ class LoadBalancedView(View):
         client = self.client
         if client._gone is not None:
             client._check()
-        func, body, name = pack_function(f)
-        core, targets = client._core, self._targets
+        func, body, name = pack_function(self._retried(f))
+        core, targets, rules = client._core, self._targets, self._rules
         functions = client._link.functions
         entry = functions.pin(func, body)
         try:
-            tasks = None if kwargs else core.submit_call(func, args, targets)
+            tasks = None if kwargs or rules else core.submit_call(func, args, targets)
             if tasks is None:
-                tasks = core.submit(func, _oarlock.APPLY, (dumps((args, kwargs)),), targets)
+                call = (dumps((args, kwargs)),)
+                tasks = core.submit(func, _oarlock.APPLY, call, targets, rules=rules)
         finally:
             functions.unpin(entry)
         first = self._log.add(tasks)
@@ -182,6 +170,8 @@ class LoadBalancedView(View):
         ordered: bool | None = None,
         return_exceptions: bool = False,
         label: str | None = None,
+        retries: int | None = None,
+        timeout: float | None = None,
     ) -> Any:
         """Call `f` for each item, each call on whichever engine is free.
 
@@ -194,6 +184,8 @@ class LoadBalancedView(View):
             ordered: Whether iterating over the result keeps the order; None for the view's flag.
             return_exceptions: Give exceptions in place of the values of failed items.
             label: Stored in the metadata of each task.
+            retries: How often each task may be run again; None for the view's flag.
+            timeout: Seconds each attempt may run; None for the view's flag.
 
         Returns:
             A list when blocking, else an `AsyncMapResult`.
@@ -202,7 +194,8 @@ class LoadBalancedView(View):
             TypeError: Without a sequence, or with one that cannot be iterated.
             ValueError: When `chunksize` is less than 1.
         """
-        result = self._map(f, sequences, chunksize, ordered, return_exceptions, label)
+        view = self._allowing(retries, timeout)
+        result = view._map(f, sequences, chunksize, ordered, return_exceptions, label)
         return claim(result) if (self.block if block is None else block) else result
 
     def map_async(
@@ -214,9 +207,12 @@ class LoadBalancedView(View):
         ordered: bool | None = None,
         return_exceptions: bool = False,
         label: str | None = None,
+        retries: int | None = None,
+        timeout: float | None = None,
     ) -> AsyncMapResult:
         """`map` that returns at once."""
-        return self._map(f, sequences, chunksize, ordered, return_exceptions, label)
+        view = self._allowing(retries, timeout)
+        return view._map(f, sequences, chunksize, ordered, return_exceptions, label)
 
     def map_sync(
         self,
@@ -227,9 +223,12 @@ class LoadBalancedView(View):
         ordered: bool | None = None,
         return_exceptions: bool = False,
         label: str | None = None,
+        retries: int | None = None,
+        timeout: float | None = None,
     ) -> Any:
         """`map` that waits for the list of values."""
-        return claim(self._map(f, sequences, chunksize, ordered, return_exceptions, label))
+        view = self._allowing(retries, timeout)
+        return claim(view._map(f, sequences, chunksize, ordered, return_exceptions, label))
 
     def imap(
         self,
@@ -270,6 +269,13 @@ class LoadBalancedView(View):
             return_exceptions=return_exceptions,
         )
 
+    def _allowing(self, retries: int | None, timeout: float | None) -> Self:
+        """This view, for one call with other rules."""
+        if retries is None and timeout is None:
+            return self
+        flags = {"retries": retries, "timeout": timeout}
+        return self._flagged({name: flag for name, flag in flags.items() if flag is not None})
+
     def _map(
         self,
         f: Callable[..., Any],
@@ -283,7 +289,12 @@ class LoadBalancedView(View):
         chunks.require_sequences(sequences)
         size = self._chunksize if chunksize is None else _checked_chunksize(chunksize)
         label = self.label if label is None else label
-        func, body, name = pack_function(f)
+        if size > 1 and self._retry_on:
+            raise ValueError(
+                f"retry_on works with one item per task, not with chunksize={size}\n\n"
+                "hint: leave chunksize at 1, or catch the exception inside the function"
+            )
+        func, body, name = pack_function(self._retried(f))
         batches = batch_rows(sequences) if size == 1 else batch_chunks(sequences, size)
         tasks = self._submit_batches(func, body, batches, label)
         return AsyncMapResult(
@@ -305,7 +316,8 @@ class LoadBalancedView(View):
         items: list[int] | None,
         failed: dict[int, bytes] | None,
     ) -> _oarlock.Tasks:
-        return self.client._core.submit(func, kind, payloads, self._targets, items, failed)
+        core, targets = self.client._core, self._targets
+        return core.submit(func, kind, payloads, targets, items, failed, self._rules)
 
     def _submit_batches(
         self, func: bytes, body: Any, batches: Iterator[Batch], label: str | None

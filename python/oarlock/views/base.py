@@ -269,13 +269,17 @@ class View(ABC):
         return self.client.wait(self._by_history(jobs), timeout)
 
     def abort(
-        self, jobs: Any = None, targets: Any = None, block: bool | None = None
+        self,
+        jobs: Any = None,
+        targets: Any = None,
+        block: bool | None = None,
+        force: bool | float = False,
     ) -> "Future[None] | None":
         """Cancel `jobs`, by default all unfinished tasks of this view; see `Client.abort`."""
         if jobs is None:
             jobs = self.outstanding
         return self.client.abort(
-            self._by_history(jobs), targets, self.block if block is None else block
+            self._by_history(jobs), targets, self.block if block is None else block, force
         )
 
     def get_result(

@@ -43,7 +43,7 @@ class DirectView(NamespaceView):
         Args:
             client: The client whose engines are meant.
             targets: ``'all'``, an engine id, or an iterable of engine ids.
-            **flags: As for `set_flags`.
+            **flags: As for `set_flags`; also `timeout` and `force`.
         """
         super().__init__(client, targets, flags)
 
@@ -155,7 +155,9 @@ class DirectView(NamespaceView):
             tasks = self._submit_with(
                 func,
                 body,
-                lambda: core.submit_each(func, _oarlock.CHUNK, used, payloads, items, failed),
+                lambda: core.submit_each(
+                    func, _oarlock.CHUNK, used, payloads, items, failed, self._rules
+                ),
                 label,
             )
         return AsyncMapResult(

@@ -52,7 +52,7 @@ class LazyMapIterator(Iterator[Any]):
     ) -> None:
         """Submit the first tasks; see `LoadBalancedView.imap`."""
         self._view = view
-        self._func, self._body, self._name = pack_function(f)
+        self._func, self._body, self._name = pack_function(view._retried(f))
         self._rows: Iterator[tuple[Any, ...]] | None = rows
         self._ordered = ordered
         self._limit = _checked_limit(max_outstanding)

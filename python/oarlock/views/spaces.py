@@ -7,13 +7,14 @@ the functions in `oarlock.namespace`, so they queue in order with everything els
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from oarlock import _oarlock, namespace
 from oarlock.result import AsyncResult
 from oarlock.serialize import dumps, pack_function
 from oarlock.views import chunks
 from oarlock.views.base import View, claim
+from oarlock.views.rules import Ruled
 from oarlock.views.targets import Targets, normalise, resolve
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from oarlock.views.imports import ImportHook
 
 
-class NamespaceView(View):
+class NamespaceView(Ruled, View):
     """Base of `DirectView`: code and data on all engines of the view."""
+
+    flag_names: ClassVar[tuple[str, ...]] = (*View.flag_names, "timeout", "force")
 
     @property
     def targets(self) -> Targets:
@@ -227,7 +230,10 @@ class NamespaceView(View):
         func, body, name = pack_function(f)
         parts = dumps((args, kwargs))
         tasks = self._submit_with(
-            func, body, lambda: core.submit_direct(func, _oarlock.APPLY, engines, parts), label
+            func,
+            body,
+            lambda: core.submit_direct(func, _oarlock.APPLY, engines, parts, self._rules),
+            label,
         )
         return AsyncResult(
             client,
@@ -249,7 +255,9 @@ class NamespaceView(View):
         tasks = self._submit_with(
             func,
             body,
-            lambda: core.submit_each(func, _oarlock.APPLY, engines, payloads, None, failed),
+            lambda: core.submit_each(
+                func, _oarlock.APPLY, engines, payloads, None, failed, self._rules
+            ),
             self.label,
         )
         return tasks, name

@@ -3,7 +3,8 @@
 use super::kit::*;
 use crate::controller::Effect;
 use crate::wire::{
-    EngineId, FromClient, FromEngine, Kind, Loss, Message, Status, Target, ToClient, ToEngine,
+    EngineId, FromClient, FromEngine, Kind, Loss, Message, Rules, Status, Target, ToClient,
+    ToEngine,
 };
 
 fn losses(effects: &[Effect]) -> Vec<(u64, Loss)> {
@@ -29,6 +30,7 @@ fn a_lost_engine_ends_exactly_the_tasks_it_held() {
         host: "here".to_owned(),
         cause: "killed by SIGKILL".to_owned(),
         started,
+        attempt: 1,
         ran_for,
         output: "last words".to_owned(),
     };
@@ -45,7 +47,7 @@ fn the_run_time_of_a_lost_task_counts_from_its_start() {
     let mut world = World::peopled(1);
     world.client(0, direct(0, &[0]));
     world.pass(1_000_000_000);
-    world.engine(0, FromEngine::Started { id: task(0, 0), at: world.now.wall });
+    world.engine(0, FromEngine::Started { id: task(0, 0), ticket: 0, at: world.now.wall });
     world.pass(500_000_000);
     let (_, loss) = losses(&world.lose_engine(0)).remove(0);
     assert!((loss.ran_for - 0.5).abs() < 1e-9, "{loss:?}");
@@ -94,11 +96,14 @@ fn the_engine_that_holds_a_cancelled_task_is_asked_and_has_the_last_word() {
     let mut world = World::peopled(2);
     world.client(0, submit(0, 4));
     let out = world.client(0, cancel([0, 1, 2, 77]));
-    let asked = |engine, seqs: &[u64]| told(engine, ToEngine::Cancel(tasks(seqs.iter().copied())));
+    let asked = |engine, seqs: &[u64]| {
+        told(engine, ToEngine::Cancel { tasks: tasks(seqs.iter().copied()), force: None })
+    };
     assert_eq!(out, [asked(0, &[0, 2]), asked(1, &[1])]);
     assert_eq!(outcomes(&world.done(0, 0, MS)), [(0, 0, Status::Ok)]);
     let (id, status) = (task(0, 2), Status::Cancelled);
-    let out = world.engine(0, FromEngine::Result { id, status, started: 0, completed: 0 });
+    let out =
+        world.engine(0, FromEngine::Result { id, ticket: 0, status, started: 0, completed: 0 });
     assert_eq!(outcomes(&out), [(0, 2, Status::Cancelled)]);
 }
 
@@ -108,7 +113,7 @@ fn a_recalled_task_that_was_cancelled_meanwhile_ends_cancelled() {
     world.client(0, submit(0, 2));
     world.join_engine(1);
     world.client(0, cancel([1]));
-    let out = world.engine(0, FromEngine::Returned(tasks([1])));
+    let out = world.engine(0, back([1]));
     assert_eq!(outcomes(&out), [(0, 1, Status::Cancelled)]);
     assert_eq!(gifts(&out), []);
 }
@@ -119,7 +124,8 @@ fn tasks_of_an_unknown_function_are_refused() {
     let out = world.client(0, submit_to(0, 2, 9, Target::Any));
     assert_eq!(outcomes(&out), [(0, 0, Status::Refused), (0, 1, Status::Refused)]);
     let (func, engines) = (name(9), ids([0]));
-    let head = FromClient::Direct { first: 2, func, kind: Kind::Apply, engines };
+    let head =
+        FromClient::Direct { first: 2, func, kind: Kind::Apply, engines, rules: Rules::default() };
     let out = world.client(0, Message::bare(head));
     assert!(text(&out).contains("does not know the function"), "{}", text(&out));
 }
@@ -171,7 +177,14 @@ fn a_submission_whose_parts_do_not_add_up_is_refused() {
 fn a_task_gets_as_many_parts_as_were_counted_for_it() {
     let mut world = World::peopled(1);
     let (func, kind, target) = (name(1), Kind::Chunk, Target::Any);
-    let head = FromClient::Submit { first: 0, func, kind, target, counts: vec![2, 0] };
+    let head = FromClient::Submit {
+        first: 0,
+        func,
+        kind,
+        target,
+        counts: vec![2, 0],
+        rules: Rules::default(),
+    };
     let out = world.client(0, Message { head, parts: parts(&["a", "b"]) });
     let carried: Vec<_> = out
         .iter()
@@ -200,7 +213,7 @@ fn numbers_that_were_used_before_are_ignored() {
 fn strangers_are_ignored() {
     let mut world = World::new();
     assert_eq!(world.client(5, submit(0, 3)), []);
-    assert_eq!(world.engine(5, FromEngine::Returned(tasks([1, 2]))), []);
+    assert_eq!(world.engine(5, back([1, 2])), []);
     assert_eq!(world.lose_engine(5), []);
     assert_eq!(world.lose_client(5), []);
     assert_eq!(world.reactor.ignored(), 3);
@@ -211,11 +224,11 @@ fn what_is_given_back_unasked_or_twice_stays_where_it_is() {
     let mut world = World::peopled(1);
     world.client(0, direct(0, &[0]));
     world.client(0, submit(1, 1));
-    assert_eq!(world.engine(0, FromEngine::Returned(tasks([0, 1]))), []);
+    assert_eq!(world.engine(0, back([0, 1])), []);
     world.join_engine(1);
-    let out = world.engine(0, FromEngine::Returned(tasks([1])));
+    let out = world.engine(0, back([1]));
     assert_eq!(gifts(&out), [(1, 1)]);
-    assert_eq!(world.engine(1, FromEngine::Returned(tasks([1]))), []);
+    assert_eq!(world.engine(1, back([1])), []);
     assert_eq!(world.reactor.ignored(), 3);
     assert_eq!(outcomes(&world.done(1, 1, MS)), [(0, 1, Status::Ok)]);
 }
@@ -225,8 +238,8 @@ fn a_task_given_back_although_it_was_said_to_run_is_refused() {
     let mut world = World::peopled(1);
     world.client(0, submit(0, 2));
     world.join_engine(1);
-    world.engine(0, FromEngine::Started { id: task(0, 1), at: START });
-    let out = world.engine(0, FromEngine::Returned(tasks([1])));
+    world.engine(0, FromEngine::Started { id: task(0, 1), ticket: 0, at: START });
+    let out = world.engine(0, back([1]));
     assert!(text(&out).contains("after it had started it"), "{}", text(&out));
 }
 
@@ -235,7 +248,7 @@ fn whatever_a_running_task_says_reaches_its_owner() {
     let mut world = World::peopled(1);
     world.client(0, submit(0, 1));
     let (id, engine) = (task(0, 0), EngineId(0));
-    let out = world.engine(0, FromEngine::Started { id, at: 5 });
+    let out = world.engine(0, FromEngine::Started { id, ticket: 0, at: 5 });
     assert_eq!(out, [heard(0, ToClient::Started { seq: 0, engine, at: 5 })]);
     let out = world.engine(0, FromEngine::Progress { id, done: 3 });
     assert_eq!(out, [heard(0, ToClient::Progress { seq: 0, done: 3 })]);

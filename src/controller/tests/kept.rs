@@ -2,7 +2,7 @@
 
 use super::kit::*;
 use crate::controller::{Effect, Event, Limits};
-use crate::wire::{ClientId, EngineId, FromEngine, Message, Status, ToClient};
+use crate::wire::{ClientId, EngineId, FromEngine, Message, Status, ToClient, ToEngine};
 
 /// The effect on a client that watched a task of client 0.
 fn witnessed(client: u32, seq: u64) -> Effect {
@@ -33,7 +33,7 @@ fn a_pending_task_is_told_to_all_who_watch_it_when_it_ends() {
     world.client(2, watch(0, &[(0, 0), (0, 0)]));
     world.lose_client(2);
     let (id, at, engine) = (task(0, 0), START, EngineId(0));
-    let out = world.engine(0, FromEngine::Started { id, at });
+    let out = world.engine(0, FromEngine::Started { id, ticket: 0, at });
     let begun = |client| heard(client, ToClient::Started { seq: 0, engine, at });
     assert_eq!(out, [begun(0), begun(1)]);
     assert_eq!(world.done(0, 0, MS), [value(0, 0, MS), witnessed(1, 0)]);
@@ -43,7 +43,7 @@ fn a_pending_task_is_told_to_all_who_watch_it_when_it_ends() {
 fn who_watches_a_running_task_hears_that_it_runs() {
     let mut world = World::peopled(1);
     world.client(0, submit(0, 1));
-    world.engine(0, FromEngine::Started { id: task(0, 0), at: 5 });
+    world.engine(0, FromEngine::Started { id: task(0, 0), ticket: 0, at: 5 });
     world.join_client(1);
     let engine = EngineId(0);
     let begun = heard(1, ToClient::Started { seq: 3, engine, at: 5 });
@@ -65,11 +65,47 @@ fn the_tasks_of_a_lost_client_run_on_and_wait_for_its_session() {
     world.client(0, submit(0, 3));
     assert_eq!(world.lose_client(0), []);
     assert_eq!(world.done(0, 0, MS), [given(0, 2)], "told to nobody");
-    world.on(Event::ClientJoined { client: ClientId(1), session: session(0) });
+    world.on(Event::ClientJoined { client: ClientId(1), session: session(0), lease: u64::MAX });
     let out = world.client(1, watch(0, &[(0, 0), (0, 1), (0, 2)]));
     assert_eq!(outcomes(&out), [(1, 0, Status::Ok)]);
     assert_eq!(outcomes(&world.done(0, 1, MS)), [(1, 1, Status::Ok)]);
     assert_eq!(outcomes(&world.done(0, 2, MS)), [(1, 2, Status::Ok)]);
+}
+
+#[test]
+fn a_lease_gives_the_tasks_of_a_lost_client_some_time() {
+    let mut world = World::new();
+    world.join_client_with(0, 5 * 1_000 * MS);
+    world.client(0, func(1));
+    world.join_engine(0);
+    world.client(0, submit(0, 3));
+    assert_eq!(world.lose_client(0), []);
+    assert_eq!(world.reactor.deadline(), Some(5_000 * MS));
+    world.join_client(1);
+    world.pass(4_999 * MS);
+    assert_eq!(world.on(Event::Tick), []);
+    assert_eq!(world.done(0, 0, MS), [given(0, 2)], "they run meanwhile");
+    world.pass(MS);
+    let cancelled = ToEngine::Cancel { tasks: tasks([1, 2]), force: None };
+    assert_eq!(world.on(Event::Tick), [told(0, cancelled)]);
+    assert_eq!(world.reactor.deadline(), None);
+    let out = world.client(1, watch(0, &[(0, 0)]));
+    assert_eq!(outcomes(&out), [(1, 0, Status::Ok)], "what it left can be had");
+}
+
+#[test]
+fn without_a_lease_tasks_end_with_their_client_unless_another_waits_for_them() {
+    let mut world = World::new();
+    world.join_client_with(0, 0);
+    world.join_client(1);
+    world.client(0, func(1));
+    world.client(0, submit(0, 2));
+    world.client(1, watch(0, &[(0, 1)]));
+    world.lose_client(0);
+    assert_eq!(world.reactor.pending(), 1);
+    let out = world.join_engine(0);
+    assert_eq!(gifts(&out), [(0, 1)]);
+    assert_eq!(outcomes(&world.done(0, 1, MS)), [(1, 0, Status::Ok)]);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! A reactor with its books audited after every event, and short words for messages.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::super::{Effect, Event, Limits, Now, Reactor};
 use crate::wire::{
     ClientId, EngineId, EngineInfo, FromClient, FromEngine, FuncId, Kind, Message, Parts, Reply,
-    Request, SessionId, Status, Target, TaskId, ToClient, ToEngine,
+    Request, Rules, SessionId, Status, Target, TaskId, ToClient, ToEngine,
 };
 
 pub(super) const MS: u64 = 1_000_000;
@@ -18,12 +20,14 @@ pub(super) struct World {
     pub(super) now: Now,
     /// Whether to audit the books after each event, which costs time.
     pub(super) audit: bool,
+    /// With which ticket each engine was last given each task. Tests say 0 for it.
+    tickets: BTreeMap<(EngineId, TaskId), u64>,
 }
 
 impl World {
     pub(super) fn with(limits: Limits) -> Self {
         let now = Now { mono: 0, wall: START };
-        Self { reactor: Reactor::new(limits), now, audit: true }
+        Self { reactor: Reactor::new(limits), now, audit: true, tickets: BTreeMap::new() }
     }
 
     pub(super) fn new() -> Self {
@@ -47,7 +51,21 @@ impl World {
         if self.audit {
             self.reactor.check();
         }
+        for effect in &mut out {
+            if let Effect::ToEngine(
+                engine,
+                Message { head: ToEngine::Task { id, ticket, .. }, .. },
+            ) = effect
+            {
+                self.tickets.insert((*engine, *id), std::mem::take(ticket));
+            }
+        }
         out
+    }
+
+    /// The ticket with which an engine was last given a task; 0 if it never was.
+    pub(super) fn ticket(&self, engine: u32, id: TaskId) -> u64 {
+        self.tickets.get(&(EngineId(engine), id)).copied().unwrap_or(0)
     }
 
     pub(super) fn pass(&mut self, nanoseconds: u64) {
@@ -56,7 +74,13 @@ impl World {
     }
 
     pub(super) fn join_client(&mut self, client: u32) -> Vec<Effect> {
-        self.on(Event::ClientJoined { client: ClientId(client), session: session(client) })
+        self.join_client_with(client, u64::MAX)
+    }
+
+    /// A client whose tasks run on for so long when it is gone.
+    pub(super) fn join_client_with(&mut self, client: u32, lease: u64) -> Vec<Effect> {
+        let session = session(client);
+        self.on(Event::ClientJoined { client: ClientId(client), session, lease })
     }
 
     pub(super) fn lose_client(&mut self, client: u32) -> Vec<Effect> {
@@ -68,22 +92,47 @@ impl World {
     }
 
     pub(super) fn lose_engine(&mut self, engine: u32) -> Vec<Effect> {
+        self.lose_engine_that_began(engine, None)
+    }
+
+    /// An engine ends of which it is known with which ticket it began last.
+    pub(super) fn lose_engine_that_began(
+        &mut self,
+        engine: u32,
+        begun: Option<u64>,
+    ) -> Vec<Effect> {
         let (cause, output) = ("killed by SIGKILL".to_owned(), "last words".to_owned());
-        self.on(Event::EngineLost { engine: EngineId(engine), cause, output })
+        self.on(Event::EngineLost { engine: EngineId(engine), begun, cause, output })
     }
 
     pub(super) fn client(&mut self, client: u32, message: Message<FromClient>) -> Vec<Effect> {
         self.on(Event::FromClient(ClientId(client), message))
     }
 
-    pub(super) fn engine(&mut self, engine: u32, head: FromEngine) -> Vec<Effect> {
+    pub(super) fn engine(&mut self, engine: u32, mut head: FromEngine) -> Vec<Effect> {
+        match &mut head {
+            FromEngine::Started { id, ticket: ticket @ 0, .. }
+            | FromEngine::Result { id, ticket: ticket @ 0, .. } => {
+                *ticket = self.ticket(engine, *id);
+            }
+            FromEngine::Returned(ids) => {
+                for (id, ticket) in ids {
+                    *ticket = self.ticket(engine, *id);
+                }
+            }
+            _ => {}
+        }
         self.on(Event::FromEngine(EngineId(engine), Message::bare(head)))
     }
 
     /// An engine ends a task of client 0 after `took` nanoseconds, with a value of one part.
     pub(super) fn done(&mut self, engine: u32, seq: u64, took: u64) -> Vec<Effect> {
         let (started, completed) = (START, START + took as i64);
-        let head = FromEngine::Result { id: task(0, seq), status: Status::Ok, started, completed };
+        let head = {
+            let id = task(0, seq);
+            let ticket = self.ticket(engine, id);
+            FromEngine::Result { id, ticket, status: Status::Ok, started, completed }
+        };
         let message = Message { head, parts: parts(&["value"]) };
         self.on(Event::FromEngine(EngineId(engine), message))
     }
@@ -132,6 +181,11 @@ pub(super) fn tasks(seqs: impl IntoIterator<Item = u64>) -> Vec<TaskId> {
     seqs.into_iter().map(|seq| task(0, seq)).collect()
 }
 
+/// Recalled tasks of client 0 that come back.
+pub(super) fn back(seqs: impl IntoIterator<Item = u64>) -> FromEngine {
+    FromEngine::Returned(seqs.into_iter().map(|seq| (task(0, seq), 0)).collect())
+}
+
 pub(super) fn name(number: u8) -> FuncId {
     FuncId([number; 16])
 }
@@ -155,7 +209,7 @@ pub(super) fn submit(first: u64, count: usize) -> Message<FromClient> {
 
 pub(super) fn submit_to(first: u64, count: usize, func: u8, target: Target) -> Message<FromClient> {
     let (func, kind, counts) = (name(func), Kind::Apply, vec![1; count]);
-    let head = FromClient::Submit { first, func, kind, target, counts };
+    let head = FromClient::Submit { first, func, kind, target, counts, rules: Rules::default() };
     Message { head, parts: parts(&vec!["arg"; count]) }
 }
 
@@ -165,12 +219,16 @@ pub(super) fn among(engines: impl IntoIterator<Item = u32>) -> Target {
 
 pub(super) fn direct(first: u64, engines: &[u32]) -> Message<FromClient> {
     let engines = ids(engines.iter().copied());
-    let head = FromClient::Direct { first, func: name(1), kind: Kind::Apply, engines };
+    let head = {
+        let (func, kind, rules) = (name(1), Kind::Apply, Rules::default());
+        FromClient::Direct { first, func, kind, engines, rules }
+    };
     Message { head, parts: parts(&["arg"]) }
 }
 
 pub(super) fn cancel(seqs: impl IntoIterator<Item = u64>) -> Message<FromClient> {
-    Message::bare(FromClient::Cancel(seqs.into_iter().collect()))
+    let tasks = seqs.into_iter().collect();
+    Message::bare(FromClient::Cancel { tasks, force: None })
 }
 
 pub(super) fn watch(first: u64, tasks: &[(u32, u64)]) -> Message<FromClient> {
@@ -180,7 +238,9 @@ pub(super) fn watch(first: u64, tasks: &[(u32, u64)]) -> Message<FromClient> {
 
 /// The effect that gives a task of client 0 to an engine.
 pub(super) fn given(engine: u32, seq: u64) -> Effect {
-    let head = ToEngine::Task { id: task(0, seq), func: name(1), kind: Kind::Apply };
+    let (id, func, kind) = (task(0, seq), name(1), Kind::Apply);
+    let (ticket, attempt, timeout, force) = (0, 1, 0, false);
+    let head = ToEngine::Task { id, func, kind, ticket, attempt, timeout, force };
     Effect::ToEngine(EngineId(engine), Message { head, parts: parts(&["arg"]) })
 }
 

@@ -1,5 +1,6 @@
 //! The reactor without sockets: single events with their exact effects, then anything at all.
 
+mod attempts;
 mod ends;
 mod funcs;
 mod kept;

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::{Effect, Event, Now, Reactor};
-use super::kit::{START, func, info, name, parts, session};
+use super::kit::{START, func, info, name, parts, session, submit_to};
 use crate::wire::{
     ClientId, EngineId, FromClient, FromEngine, FuncId, Message, Request, SessionId, Status,
-    TaskId, ToClient, ToEngine,
+    Target, TaskId, ToClient, ToEngine,
 };
 
 /// An engine that runs nothing but keeps the order.
@@ -18,9 +18,11 @@ use crate::wire::{
 pub(super) struct FakeEngine {
     inbox: VecDeque<ToEngine>,
     funcs: BTreeSet<[u8; 16]>,
-    queue: VecDeque<TaskId>,
+    queue: VecDeque<(TaskId, u64)>,
+    /// Ticket of the task it began last.
+    begun: u64,
     cancelled: BTreeSet<TaskId>,
-    ended: Vec<TaskId>,
+    ended: Vec<(TaskId, u64)>,
     /// What was given to it and neither ended nor given back.
     owed: BTreeSet<TaskId>,
 }
@@ -42,7 +44,9 @@ pub(super) struct Model {
     told: BTreeMap<(ClientId, u64), Status>,
     /// Numbers under which tasks are watched rather than owned.
     watches: BTreeSet<(ClientId, u64)>,
-    run: BTreeSet<TaskId>,
+    /// How often each task may begin, and how often it did.
+    allowed: BTreeMap<TaskId, u32>,
+    begun: BTreeMap<TaskId, u32>,
 }
 
 impl Model {
@@ -58,7 +62,8 @@ impl Model {
             joined: 0,
             told: BTreeMap::new(),
             watches: BTreeSet::new(),
-            run: BTreeSet::new(),
+            allowed: BTreeMap::new(),
+            begun: BTreeMap::new(),
         }
     }
 
@@ -110,16 +115,30 @@ impl Model {
         self.on(Event::EngineJoined { info: info(id) });
     }
 
-    /// An engine ends: what it owed to the living is told as lost, nothing else is.
-    pub(super) fn lose_engine(&mut self, id: EngineId) {
+    /// An engine ends, and perhaps it is known how far it came: nobody else's task is lost.
+    pub(super) fn lose_engine(&mut self, id: EngineId, known: bool) {
         let gone = self.engines.remove(&id).expect("a living engine");
         let before = self.lost();
         let (cause, output) = (String::from("gone"), String::new());
-        self.on(Event::EngineLost { engine: id, cause, output });
-        let lost: Vec<_> = self.lost().difference(&before).copied().collect();
-        let owed = gone.owed.iter().filter(|task| self.clients.contains_key(&task.client));
-        let owed: Vec<_> = owed.map(|task| (task.client, task.seq)).collect();
-        assert_eq!(lost, owed, "exactly what the engine owed is lost");
+        let begun = known.then_some(gone.begun);
+        self.on(Event::EngineLost { engine: id, begun, cause, output });
+        for (client, seq) in self.lost().difference(&before) {
+            let task = TaskId { client: *client, seq: *seq };
+            assert!(gone.owed.contains(&task), "{task} was not with the engine that ended");
+        }
+    }
+
+    /// The oldest task of an engine begins, unless it has.
+    fn begin(&mut self, id: EngineId) -> Option<(TaskId, u64)> {
+        let engine = self.engines.get_mut(&id)?;
+        let (task, ticket) = engine.queue.front().copied()?;
+        if engine.begun < ticket {
+            engine.begun = ticket;
+            let times = self.begun.entry(task).or_default();
+            *times += 1;
+            assert!(*times <= self.allowed.get(&task).copied().unwrap_or(1), "{task} too often");
+        }
+        Some((task, ticket))
     }
 
     /// Tasks whose owners were told that they are lost.
@@ -142,7 +161,9 @@ impl Model {
         let client = ClientId(self.sessions.len() as u32);
         self.sessions.insert(client, of);
         self.clients.insert(client, 0);
-        self.on(Event::ClientJoined { client, session: session(of) });
+        // One in three is patient for ever, one for a while, one not at all.
+        let lease = [u64::MAX, 100_000_000_000, 0][self.sessions.len() % 3];
+        self.on(Event::ClientJoined { client, session: session(of), lease });
         for number in 1..=2 {
             self.on(Event::FromClient(client, func(number)));
         }
@@ -177,55 +198,69 @@ impl Model {
         match message {
             ToEngine::Func(FuncId(func)) => assert!(engine.funcs.insert(func), "once per engine"),
             ToEngine::Forget(FuncId(func)) => assert!(engine.funcs.remove(&func)),
-            ToEngine::Task { id, func: FuncId(func), .. } => {
+            ToEngine::Task { id, func: FuncId(func), ticket, .. } => {
                 assert!(engine.funcs.contains(&func), "its function came before the task");
-                engine.queue.push_back(id);
+                engine.queue.push_back((id, ticket));
             }
             ToEngine::Recall(ids) => {
-                // The first may have been started.
-                let keep = engine.queue.front().copied();
-                let back = |task: &TaskId| Some(*task) != keep && engine.queue.contains(task);
-                let back: Vec<_> = ids.into_iter().filter(back).collect();
+                let back =
+                    |(id, ticket): &(TaskId, u64)| *ticket > engine.begun && ids.contains(id);
+                let back: Vec<_> = engine.queue.iter().copied().filter(back).collect();
                 engine.queue.retain(|task| !back.contains(task));
-                engine.owed.retain(|task| !back.contains(task));
+                engine.owed.retain(|id| back.iter().all(|(task, _)| task != id));
                 let head = FromEngine::Returned(back);
                 self.on(Event::FromEngine(id, Message::bare(head)));
             }
-            ToEngine::Cancel(ids) => engine.cancelled.extend(ids),
-            ToEngine::Shutdown => self.lose_engine(id),
+            ToEngine::Cancel { tasks, .. } => engine.cancelled.extend(tasks),
+            ToEngine::Shutdown => self.lose_engine(id, true),
         }
         true
     }
 
-    /// An engine ends its oldest task.
-    pub(super) fn work(&mut self, id: EngineId, took: i64) -> bool {
-        let Some(engine) = self.engines.get_mut(&id) else { return false };
-        let Some(task) = engine.queue.pop_front() else { return false };
-        let cancelled = engine.cancelled.contains(&task);
-        engine.owed.remove(&task);
+    /// An engine ends its oldest task: well, or with an exception for which it may run again.
+    pub(super) fn work(&mut self, id: EngineId, took: i64, well: bool) -> bool {
+        let Some(engine) = self.engines.get(&id) else { return false };
+        let Some(task) = engine.queue.front().copied() else { return false };
+        let cancelled = engine.cancelled.contains(&task.0) && engine.begun < task.1;
+        if !cancelled {
+            self.begin(id);
+        }
+        let engine = self.engines.get_mut(&id).expect("it was there");
+        engine.queue.pop_front();
+        engine.owed.remove(&task.0);
         engine.ended.push(task);
-        assert!(self.run.insert(task) || self.twice, "{task} runs once");
-        let status = if cancelled { Status::Cancelled } else { Status::Ok };
+        let status = match cancelled {
+            true => Status::Cancelled,
+            false if well => Status::Ok,
+            false => Status::Again,
+        };
         let started = if cancelled { 0 } else { START };
         self.answer(id, task, status, started, START + took);
         true
     }
 
-    fn answer(&mut self, id: EngineId, task: TaskId, status: Status, started: i64, completed: i64) {
-        let head = FromEngine::Result { id: task, status, started, completed };
+    fn answer(
+        &mut self,
+        id: EngineId,
+        (task, ticket): (TaskId, u64),
+        status: Status,
+        started: i64,
+        completed: i64,
+    ) {
+        let head = FromEngine::Result { id: task, ticket, status, started, completed };
         self.on(Event::FromEngine(id, Message { head, parts: parts(&["value"]) }));
     }
 
     /// An engine says that its oldest task runs, repeats a result it gave long ago, and claims to
     /// have ended what another one runs.
     pub(super) fn chatter(&mut self, id: EngineId, at: usize) {
+        let front = self.begin(id);
         let Some(engine) = self.engines.get(&id) else { return };
-        let front = engine.queue.front().copied();
         let ended = engine.ended.get(at % engine.ended.len().max(1)).copied();
         let others = self.engines.iter().filter(|(other, _)| **other != id);
         let foreign = others.filter_map(|(_, other)| other.queue.back().copied()).nth(at % 3);
-        if let Some(front) = front {
-            let head = FromEngine::Started { id: front, at: START };
+        if let Some((front, ticket)) = front {
+            let head = FromEngine::Started { id: front, ticket, at: START };
             self.on(Event::FromEngine(id, Message::bare(head)));
         }
         for task in ended.into_iter().chain(foreign) {
@@ -233,6 +268,27 @@ impl Model {
             self.answer(id, task, Status::Ok, START, START + 1);
             assert!(self.reactor.duplicates() > before, "what is repeated is counted");
         }
+    }
+
+    /// Load-balanced tasks of a client that may run again so often.
+    pub(super) fn submit(
+        &mut self,
+        client: ClientId,
+        (count, func): (usize, u8),
+        target: Target,
+        retries: u16,
+    ) {
+        let first = self.clients[&client];
+        for seq in first..first + count as u64 {
+            self.allowed.insert(TaskId { client, seq }, 1 + u32::from(retries));
+        }
+        self.say(client, count as u64, |first| {
+            let mut message = submit_to(first, count, func, target);
+            if let FromClient::Submit { rules, .. } = &mut message.head {
+                rules.retries = retries;
+            }
+            message
+        });
     }
 
     /// Everybody reads and works until nobody has anything left to do.
@@ -247,7 +303,7 @@ impl Model {
                 while self.read(id) {
                     busy = true;
                 }
-                busy |= self.work(id, 1_000_000);
+                busy |= self.work(id, 1_000_000, true);
             }
             if self.engines.is_empty() && self.reactor.pending() > 0 {
                 self.join_engine();

@@ -2,20 +2,22 @@
 
 use proptest::prelude::*;
 
-use super::kit::{among, cancel, forget, func, ids, name, session, submit_to};
+use super::kit::{among, cancel, forget, func, ids, name, session};
 use super::model::Model;
-use crate::wire::{ClientId, EngineId, FromClient, Kind, Message, Request, SessionId, Target};
+use crate::wire::{
+    ClientId, EngineId, FromClient, Kind, Message, Request, Rules, SessionId, Target,
+};
 
 /// One step; the numbers are reduced to what there is.
 #[derive(Clone, Debug)]
 enum Step {
     JoinEngine,
-    LoseEngine(usize),
+    LoseEngine(usize, bool),
     JoinClient(u32),
     LoseClient(usize),
     Put(usize, u8),
     Forget(usize, u8),
-    Submit(usize, usize, u8, Option<Vec<u32>>),
+    Submit(usize, (usize, u8), Option<Vec<u32>>, u16),
     Direct(usize, Vec<u32>),
     Cancel(usize, Vec<u64>),
     Watch(usize, Vec<(u32, u64)>),
@@ -23,7 +25,7 @@ enum Step {
     Purge(usize),
     Ask(usize),
     Read(usize, usize),
-    Work(usize, usize, bool),
+    Work(usize, usize, bool, bool),
     Chatter(usize, usize),
     Pass(u64),
 }
@@ -33,13 +35,13 @@ fn step() -> impl Strategy<Value = Step> {
     let engines = prop::collection::vec(0..8_u32, 0..4);
     prop_oneof![
         3 => Just(Step::JoinEngine),
-        2 => which.clone().prop_map(Step::LoseEngine),
+        2 => (which.clone(), any::<bool>()).prop_map(|(at, known)| Step::LoseEngine(at, known)),
         2 => (0..3_u32).prop_map(Step::JoinClient),
         1 => which.clone().prop_map(Step::LoseClient),
         1 => (which.clone(), 1..3_u8).prop_map(|(at, func)| Step::Put(at, func)),
         1 => (which.clone(), 1..3_u8).prop_map(|(at, func)| Step::Forget(at, func)),
-        6 => (which.clone(), 0..12_usize, 1..4_u8, prop::option::of(engines.clone()))
-            .prop_map(|(at, count, func, among)| Step::Submit(at, count, func, among)),
+        6 => (which.clone(), (0..12_usize, 1..4_u8), prop::option::of(engines.clone()), 0..6_u16)
+            .prop_map(|(at, what, among, retries)| Step::Submit(at, what, among, retries)),
         2 => (which.clone(), engines).prop_map(|(at, engines)| Step::Direct(at, engines)),
         3 => (which.clone(), prop::collection::vec(0..40_u64, 0..6))
             .prop_map(|(at, seqs)| Step::Cancel(at, seqs)),
@@ -49,8 +51,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => which.clone().prop_map(Step::Purge),
         1 => which.clone().prop_map(Step::Ask),
         8 => (which.clone(), 1..20_usize).prop_map(|(at, count)| Step::Read(at, count)),
-        8 => (which.clone(), 1..6_usize, any::<bool>())
-            .prop_map(|(at, count, long)| Step::Work(at, count, long)),
+        8 => (which.clone(), 1..6_usize, any::<bool>(), prop::bool::weighted(0.8))
+            .prop_map(|(at, count, long, well)| Step::Work(at, count, long, well)),
         2 => (which, 0..9_usize).prop_map(|(at, which)| Step::Chatter(at, which)),
         1 => (0..400_000_000_000_u64).prop_map(Step::Pass),
     ]
@@ -70,14 +72,14 @@ impl Model {
             Step::LoseClient(_) => self.lose_client(client),
             Step::Put(_, number) => self.say(client, 0, |_| func(number)),
             Step::Forget(_, number) => self.say(client, 0, |_| forget(number)),
-            Step::Submit(_, count, number, set) => {
-                let target = set.map_or(Target::Any, among);
-                self.say(client, count as u64, |first| submit_to(first, count, number, target));
+            Step::Submit(_, what, set, retries) => {
+                self.submit(client, what, set.map_or(Target::Any, among), retries);
             }
             Step::Direct(_, engines) => {
                 let (func, kind, engines) = (name(1), Kind::Apply, ids(engines));
                 self.say(client, engines.len() as u64, |first| {
-                    Message::bare(FromClient::Direct { first, func, kind, engines })
+                    let rules = Rules::default();
+                    Message::bare(FromClient::Direct { first, func, kind, engines, rules })
                 });
             }
             Step::Cancel(_, seqs) => self.say(client, 0, |_| cancel(seqs)),
@@ -101,13 +103,13 @@ impl Model {
 
     fn engine_step(&mut self, engine: EngineId, step: Step) {
         match step {
-            Step::LoseEngine(_) => self.lose_engine(engine),
+            Step::LoseEngine(_, known) => self.lose_engine(engine, known),
             Step::Read(_, count) => {
                 let _all = (0..count).all(|_| self.read(engine));
             }
-            Step::Work(_, count, long) => {
+            Step::Work(_, count, long, well) => {
                 let took = if long { 50_000_000 } else { 20_000 };
-                let _all = (0..count).all(|_| self.work(engine, took));
+                let _all = (0..count).all(|_| self.work(engine, took, well));
             }
             Step::Chatter(_, which) => self.chatter(engine, which),
             _ => unreachable!("no step of an engine"),
@@ -119,7 +121,7 @@ impl Model {
             Step::JoinEngine => self.join_engine(),
             Step::JoinClient(of) => self.join_client(of),
             Step::Pass(nanoseconds) => self.pass(nanoseconds),
-            Step::LoseEngine(at)
+            Step::LoseEngine(at, _)
             | Step::Read(at, _)
             | Step::Work(at, ..)
             | Step::Chatter(at, _) => {

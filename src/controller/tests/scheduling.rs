@@ -108,7 +108,7 @@ fn an_engine_that_runs_dry_gets_half_of_what_another_has_not_started() {
     let out = world.join_engine(1);
     // Engine 0 runs task 1 and holds 2 to 6: of these five, the newest three.
     assert!(out.contains(&told(0, ToEngine::Recall(tasks([4, 5, 6])))), "{out:?}");
-    let out = world.engine(0, FromEngine::Returned(tasks([6, 4, 5])));
+    let out = world.engine(0, back([6, 4, 5]));
     assert_eq!(out, [taught(1), given(1, 4), given(1, 5)], "oldest first, one ahead");
     assert_eq!(world.reactor.waiting(), 1, "and nothing goes back to the slow one");
     assert_eq!(gifts(&world.done(1, 4, MS)), [(1, 6)]);
@@ -130,7 +130,7 @@ fn a_task_that_was_recalled_too_late_keeps_its_result() {
         world.done(0, seq, MS);
     }
     assert_eq!(outcomes(&world.done(0, 4, MS)), [(0, 4, Status::Ok)]);
-    let out = world.engine(0, FromEngine::Returned(tasks([5, 6])));
+    let out = world.engine(0, back([5, 6]));
     assert_eq!(gifts(&out), [(1, 5), (0, 6)], "both are idle now");
     assert_eq!(world.reactor.pending(), 2);
 }
@@ -151,7 +151,7 @@ fn what_has_started_or_is_direct_is_never_recalled() {
     assert_eq!(out.len(), 1, "only the list of engines: {out:?}");
     world.client(0, submit_to(3, 1, 1, among([1])));
     world.client(0, submit_to(4, 1, 1, among([1])));
-    world.engine(1, FromEngine::Started { id: task(0, 4), at: START });
+    world.engine(1, FromEngine::Started { id: task(0, 4), ticket: 0, at: START });
     let out = world.join_engine(2);
     assert_eq!(out.len(), 1, "{out:?}");
 }
@@ -166,7 +166,7 @@ fn tasks_among_some_engines_are_recalled_for_these_only() {
     world.done(0, 1, MS);
     let out = world.done(0, 2, MS);
     assert_eq!(out, [value(0, 2, MS), told(1, ToEngine::Recall(tasks([3])))]);
-    let out = world.engine(1, FromEngine::Returned(tasks([3])));
+    let out = world.engine(1, back([3]));
     assert_eq!(out, [given(0, 3)]);
 }
 
@@ -176,7 +176,7 @@ fn an_engine_that_shuts_down_gives_back_what_it_has_not_started_and_gets_nothing
     world.client(0, submit(0, 4));
     let (_, out) = world.ask(0, Request::Shutdown(ids([0])));
     assert_eq!(out, [told(0, ToEngine::Recall(tasks([1]))), told(0, ToEngine::Shutdown)]);
-    assert_eq!(world.engine(0, FromEngine::Returned(tasks([1]))), []);
+    assert_eq!(world.engine(0, back([1])), []);
     assert_eq!(world.done(0, 0, MS), [value(0, 0, MS)]);
     assert_eq!(outcomes(&world.client(0, direct(4, &[0]))), [(0, 4, Status::Refused)]);
     assert_eq!(outcomes(&world.lose_engine(0)), []);

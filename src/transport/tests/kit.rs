@@ -125,6 +125,8 @@ pub(super) fn sink() -> (Sink<Say, Event<Say>>, mpsc::Receiver<Event<Say>>) {
 
 pub(super) fn hello() -> Hello {
     Hello {
+        tally: None,
+        lease: 0,
         token: TOKEN.to_vec(),
         role: Role::Engine,
         session: SessionId([5; 16]),

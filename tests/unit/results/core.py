@@ -31,7 +31,7 @@ class Core:
         with self.changed:
             self.notes = [note for note in self.notes if note[0] != token]
 
-    def cancel(self, tasks):
+    def cancel(self, tasks, force=None):
         self.cancelled.append(tasks)
 
     def engine_ids(self):

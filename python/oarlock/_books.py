@@ -4,7 +4,6 @@ A million tasks are one range here, not a million strings: msg_ids are made when
 Nothing in this file holds a result; the mappings read the core's records at the moment of the look.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, overload
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 # A msg_id is 32 hex digits of the session, an underscore, and the task's number.
 _NUMBER_AT: Final = 33
-# Ranges kept per view; the oldest go first. Only several views in strict alternation make many.
+# Labelled ranges kept; the oldest go first.
 _MAX_RANGES: Final = 65_536
 
 
@@ -90,40 +89,6 @@ class MsgIds(Sequence[str]):
         head, tail = self[:3], self[-2:]
         first, last = (", ".join(map(repr, ids)) for ids in (head, tail))
         return f"[{first}, ... {self._len - 5} more ..., {last}]"
-
-
-class Log:
-    """The tasks submitted through one view, as ranges of numbers."""
-
-    __slots__ = ("_lock", "_ranges")
-
-    def __init__(self) -> None:
-        """Start empty."""
-        self._ranges: deque[tuple[int, int]] = deque(maxlen=_MAX_RANGES)
-        self._lock = threading.Lock()
-
-    def add(self, tasks: "_oarlock.Tasks") -> int:
-        """Enter the tasks of one submission, whose numbers are consecutive; gives the first."""
-        first, count = tasks.first, len(tasks)
-        if first is None:
-            return 0
-        with self._lock:
-            ranges = self._ranges
-            if ranges and ranges[-1][1] == first:
-                ranges[-1] = (ranges[-1][0], first + count)
-            else:
-                ranges.append((first, first + count))
-        return first
-
-    def ids(self, session: str) -> MsgIds:
-        """The msg_ids as of now."""
-        with self._lock:
-            return MsgIds(session, tuple(self._ranges))
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._ranges.clear()
 
 
 class Labels:

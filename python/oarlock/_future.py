@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # States of `concurrent.futures._base`, by which its functions recognise them.
 _PENDING, _NOTIFIED, _FINISHED = "PENDING", "CANCELLED_AND_NOTIFIED", "FINISHED"
-STATE = frozenset({"_condition", "_state", "_result", "_exception", "_waiters", "_done_callbacks"})
+_STATE = ("_condition", "_state", "_result", "_exception", "_waiters", "_done_callbacks")
 
 # No wait is longer than this many seconds (30 years); more is for ever.
 _FOR_EVER = 1e9
@@ -39,6 +39,24 @@ def notice(force: bool | float) -> float | None:
     if isinstance(force, bool):
         return _NOTICE if force else None
     return float(force)
+
+
+class _Woken:
+    """A field of `Future`, made with the others when somebody first looks at one of them.
+
+    A `__getattr__` would do as well, and cost each look at any attribute of a result.
+    """
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, result: LazyFuture | None, owner: type) -> Any:
+        if result is None:
+            return self
+        result._wake_up()
+        return result.__dict__[self._name]
 
 
 class LazyFuture(Future[Any]):
@@ -228,6 +246,10 @@ class LazyFuture(Future[Any]):
             dispatch.forget(token)
         if self._client._core.closed and not self._tasks.ready():
             raise self._why_gone()
+
+
+for _field in _STATE:
+    setattr(LazyFuture, _field, _Woken(_field))
 
 
 def seconds(timeout: float | None) -> float | None:

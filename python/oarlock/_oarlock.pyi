@@ -26,6 +26,7 @@ __all__ = [
     "Calls",
     "Client",
     "Engine",
+    "Log",
     "PackedCalls",
     "Switch",
     "Tasks",
@@ -130,6 +131,8 @@ class Tasks:
     def values(self, indexes: Sequence[int], otherwise: Any) -> list[Any]:
         """Their values, where these are small and plain; `otherwise` for each that is not, or
         is no value, or not there (pending, released)."""
+    def value(self, otherwise: Any) -> Any:
+        """As `values`, of the first task."""
     def release(self, indexes: Sequence[int] | None = None) -> None:
         """Forget the parts (not the records) of these finished tasks, or of all, unless somebody
         holds them by a set that was not made from this one."""
@@ -157,6 +160,17 @@ class Tasks:
         """Last received minus first submitted; only when all are done."""
     def serial_time(self) -> float:
         """Sum of completed minus started."""
+
+@final
+class Log:
+    """The tasks submitted through one view, as ranges of numbers."""
+    def __new__(cls) -> Log: ...
+    def add(self, tasks: Tasks) -> None:
+        """Enter the tasks of one submission, whose numbers are consecutive."""
+    def ranges(self) -> list[tuple[int, int]]:
+        """First number, and the one after the last, of each range; the oldest may be forgotten."""
+    def clear(self) -> None:
+        """Forget all."""
 
 @final
 class Client:
@@ -192,9 +206,10 @@ class Client:
     def spawned_failures(self) -> list[str]:
         """Why spawned processes ended before they joined (cause and last output), if any did."""
     # --- submission; all return at once unless the bytes in flight exceed the bound
-    def put_function(self, func: bytes, body: BytesLike) -> None:
-        """Make the pickle `body` known under its 16-byte name."""
-    def forget_function(self, func: bytes) -> None: ...
+    def pin_function(self, func: bytes, body: bytes) -> None:
+        """Have the controller know the pickle `body` under its 16-byte name until it is unpinned as
+        often; later only while it is among those used last."""
+    def unpin_function(self, func: bytes) -> None: ...
     def submit(
         self,
         func: bytes,
@@ -211,10 +226,15 @@ class Client:
         `rules`: retries, seconds one attempt may run (0 for any time), and whether the engine may
         be ended when it takes no notice of that."""
     def submit_call(
-        self, func: bytes, args: tuple[Any, ...], targets: Sequence[int] | None = None
+        self,
+        func: bytes,
+        body: bytes,
+        args: tuple[Any, ...],
+        targets: Sequence[int] | None,
+        log: Log,
     ) -> Tasks | None:
-        """Load-balanced: one call without keywords; None, and nothing done, unless all arguments
-        are small plain values."""
+        """Load-balanced: one call without keywords, entered in the log; None, and nothing done,
+        unless all arguments are small plain values. The function need not be pinned."""
     def submit_direct(
         self,
         func: bytes,

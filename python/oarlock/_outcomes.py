@@ -23,13 +23,14 @@ PENDING, OK, ERROR, PARTIAL, CANCELLED, LOST, REFUSED, GONE, TIMED_OUT, POISON =
 # Seconds to fetch once more from the controller what another result of the same task has freed.
 _FETCH_AGAIN = 10.0
 
-# Guards the moment in which a cell is filled; never held while anything is unpickled.
-_store = threading.Lock()
+# Guards the moment in which a cell is filled, or a result gets its cells; never held while anything
+# is unpickled.
+store = threading.Lock()
 
 
 def _renew_lock() -> None:
-    global _store
-    _store = threading.Lock()
+    global store
+    store = threading.Lock()
 
 
 # Another thread of the parent may have held it at the moment of the fork.
@@ -111,7 +112,7 @@ class Outcomes:
             return cells
         wanted = indexes if len(fresh) == len(cells) else [indexes[at] for at in fresh]
         self._fill(cells, fresh, wanted)
-        with _store:
+        with store:
             for at in fresh:
                 index = indexes[at]
                 if known[index] is UNREAD:

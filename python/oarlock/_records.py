@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ALL_COMPLETED
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oarlock import error
 
-from ._future import STATE, LazyFuture, seconds
+from . import _outcomes
+from ._future import LazyFuture, seconds
 from ._outcomes import PENDING, UNREAD, Cells, Failed, Given, Outcomes, Partial, failures
 from .metadata import KEYS, STATUS, Metadata
 
@@ -25,17 +26,25 @@ class Recorded(LazyFuture):
 
     _decode: Callable[[Sequence[Any]], Any] | None = None
     _on_value: Callable[[Any], Any] | None = None
+    _cells: Cells | None = None
     _value: Any = None
     _failure: Any = _UNSET
 
     # --- outcomes
 
     def _read(self) -> Cells:
-        cells: Cells | None = self.__dict__.get("_cells")
-        if cells is None:
-            made = Outcomes(self._client._core, self._tasks, self._decode, self._on_value)
-            cells = self.__dict__.setdefault("_cells", made)  # the same one for all threads
-        return cells
+        if self._cells is not None:
+            return self._cells
+        return self._keep(Outcomes(self._client._core, self._tasks, self._decode, self._on_value))
+
+    def _keep(self, made: Cells) -> Cells:
+        """Make these the cells unless there are some; gives the same ones to all threads."""
+        # Not by `__dict__`, which is made only when somebody looks at it.
+        with _outcomes.store:
+            if self._cells is None:
+                # A value that was read without cells is the one they give.
+                self._cells = made if self._failure is _UNSET else Given(self._value)
+            return self._cells
 
     def _has_plain(self) -> bool:
         """Whether this is a single result whose small plain value is there; then `_value` has it.
@@ -43,17 +52,17 @@ class Recorded(LazyFuture):
         The short way to the value of most calls. It is taken only before anybody has read cells,
         and whoever reads them later finds the same one.
         """
-        given = self.__dict__
-        if "_cells" in given or not self._single_result or self._decode or self._on_value:
+        if not self._single_result or self._cells is not None or self._decode or self._on_value:
             return False
-        value = self._tasks.values((0,), UNREAD)[0]
+        value = self._tasks.value(UNREAD)
         if value is UNREAD:
             return False
-        cells = Given(value)
-        if given.setdefault("_cells", cells) is not cells:
-            return False  # another thread reads it, and frees its bytes
-        given["_value"] = value
-        given["_failure"] = None
+        with _outcomes.store:
+            if self._cells is not None:
+                return False  # another thread reads it, and frees its bytes
+            if self._failure is _UNSET:
+                self._value = value
+                self._failure = None
         self._tasks.release()
         return True
 
@@ -145,16 +154,10 @@ class Recorded(LazyFuture):
                 return [STATUS[status] for status in self._tasks.statuses()]
         return [record[key] for record in self.metadata]
 
-    def __getattr__(self, name: str) -> Any:
-        if name in STATE:
-            self._wake_up()
-            return self.__dict__[name]
-        if name in KEYS:
-            return self._column(name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if TYPE_CHECKING:
 
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *KEYS]
+        def __getattr__(self, name: str) -> Any:
+            """The keys of metadata are attributes, see below."""
 
     @property
     def progress(self) -> int:
@@ -269,3 +272,20 @@ class Recorded(LazyFuture):
             raise ValueError(f"groupby is 'type', 'engine' or 'order', not {groupby!r}")
         self._require_ready("the output")
         display(self, groupby, result_only)
+
+
+class _Column:
+    """A key of metadata as an attribute of a result."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __get__(self, result: Recorded | None, owner: type) -> Any:
+        return self if result is None else result._column(self._key)
+
+
+for _key in KEYS:
+    if not hasattr(Recorded, _key):
+        setattr(Recorded, _key, _Column(_key))

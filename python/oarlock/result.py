@@ -406,5 +406,20 @@ class AsyncResult(Recorded):
         return join(results)
 
 
+def of_call(client: Client, tasks: _oarlock.Tasks, fname: str, label: str | None) -> AsyncResult:
+    """Make the result of a single load-balanced call, which is made so often that it counts."""
+    result = _new(AsyncResult)
+    result._client = client
+    result._tasks = tasks
+    result._fname = fname
+    result._targets = None
+    result._single_result = True
+    result._label = label
+    result._return_exceptions = False
+    return result
+
+
+_new = AsyncResult.__new__
+
 # Results of other clients' tasks arrive the same way.
 AsyncHubResult = AsyncResult

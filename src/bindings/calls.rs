@@ -183,6 +183,7 @@ impl Calls {
         };
         let mut pickle = Vec::with_capacity(32);
         if plain::encode(&value, &mut pickle) {
+            pickle.shrink_to_fit(); // without spare room it is one allocation and not two
             return Ok((Status::Ok, Parts::from_elem(Bytes::from(pickle), 1)));
         }
         let parts = runner.call_method1(intern!(py, "pack"), (value,))?;

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::fork::Born;
+use super::log::PyLog;
 use super::tasks::{PyTasks, failed, msg_id, parse_msg_id};
 use super::{buffers, errors, packed, wait};
 use crate::client::remote::Remote;
@@ -349,15 +350,15 @@ impl PyClient {
 
     // --- submission
 
-    fn put_function(&self, py: Python<'_>, func: &[u8], body: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn pin_function(&self, py: Python<'_>, func: &[u8], body: &[u8]) -> PyResult<()> {
         self.check(py)?;
-        let body = buffers::copy(body)?;
-        self.core.put_function(func_id(func)?, body).map_err(PyValueError::new_err)
+        self.core.pin_function(func_id(func)?, body).map_err(PyValueError::new_err)
     }
 
-    fn forget_function(&self, py: Python<'_>, func: &[u8]) -> PyResult<()> {
-        self.check(py)?;
-        self.core.forget_function(func_id(func)?);
+    fn unpin_function(&self, func: &[u8]) -> PyResult<()> {
+        if self.born.is_here() {
+            self.core.unpin_function(func_id(func)?);
+        }
         Ok(())
     }
 
@@ -379,24 +380,29 @@ impl PyClient {
         Ok(self.tasks(self.moving(py, |core| core.submit(what, target, wall_clock()))))
     }
 
-    #[pyo3(signature = (func, args, targets=None))]
     fn submit_call(
         &self,
         py: Python<'_>,
         func: &[u8],
+        body: &[u8],
         args: &Bound<'_, PyTuple>,
         targets: Option<Vec<u32>>,
-    ) -> PyResult<Option<PyTasks>> {
+        log: &PyLog,
+    ) -> PyResult<Option<Py<PyTasks>>> {
         self.check(py)?;
         let mut pickle = Vec::with_capacity(32);
         if !super::plain::encode_call(args, &mut pickle) {
             return Ok(None);
         }
         self.make_room(py, pickle.len())?;
+        // Without spare room it is one allocation and not two.
+        pickle.shrink_to_fit();
         let parts = crate::wire::Parts::from_elem(pickle.into(), 1);
-        let (func, target, now) = (func_id(func)?, among(targets), wall_clock());
-        let tasks = self.moving(py, |core| core.submit_call(func, parts, target, now));
-        Ok(Some(self.tasks(tasks)))
+        let (function, target, now) = ((func_id(func)?, body), among(targets), wall_clock());
+        let tasks = self.moving(py, |core| core.submit_call(function, parts, target, now));
+        let tasks = tasks.map_err(PyValueError::new_err)?;
+        log.enter(&tasks);
+        self.tasks(tasks).into_object(py).map(Some)
     }
 
     #[pyo3(signature = (func, kind, engines, parts, rules=None))]

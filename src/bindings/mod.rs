@@ -11,6 +11,7 @@ mod engine;
 mod errors;
 mod fork;
 mod functions;
+mod log;
 mod packed;
 mod plain;
 mod tasks;
@@ -58,6 +59,7 @@ fn _oarlock(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<buffers::Buffer>()?;
     module.add_class::<packed::PackedCalls>()?;
     module.add_class::<tasks::PyTasks>()?;
+    module.add_class::<log::PyLog>()?;
     module.add_class::<client::PyClient>()?;
     module.add_class::<engine::PyEngine>()?;
     module.add_class::<calls::Switch>()?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
@@ -48,6 +49,16 @@ fn seconds(nanoseconds: Stamp) -> f64 {
 impl PyTasks {
     pub(crate) fn new(tasks: Tasks, core: Option<Arc<Core>>) -> Self {
         Self { tasks, core, born: Born::here() }
+    }
+
+    /// As an object that the garbage collector does not go through. It refers to no other, so there
+    /// is nothing to find, and a user may hold a hundred thousand.
+    pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
+        let object = Py::new(py, self)?;
+        // SAFETY: a valid object of a type with a garbage collector's head, and the GIL is held;
+        // its deallocation untracks it, which is no error for one that is not tracked.
+        unsafe { ffi::PyObject_GC_UnTrack(object.as_ptr().cast()) };
+        Ok(object)
     }
 
     fn with(&self, tasks: Tasks) -> Self {
@@ -231,6 +242,17 @@ impl PyTasks {
             value.unwrap_or_else(|| otherwise.clone())
         };
         PyList::new(py, pickles.into_iter().map(value))
+    }
+
+    /// As `values`, of the first task.
+    fn value<'py>(
+        &self,
+        py: Python<'py>,
+        otherwise: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.check(py, 0)?;
+        let value = self.tasks.value(0).and_then(|pickle| plain::decode(py, &pickle));
+        Ok(value.unwrap_or_else(|| otherwise.clone()))
     }
 
     #[pyo3(signature = (indexes=None))]

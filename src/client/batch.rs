@@ -5,14 +5,16 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use super::bell::Countdown;
 use crate::wire::limits::OUTPUT_MAX;
-use crate::wire::{EngineId, Parts, Stamp, Status};
+use crate::wire::{EngineId, Parts, SessionId, Stamp, Status};
 
 /// How a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,16 @@ pub struct Record {
     pub parts: Option<Parts>,
 }
 
+impl Record {
+    /// The value, if it is of a single part and was not released.
+    pub(crate) fn value(&self) -> Option<Bytes> {
+        match self.parts.as_deref() {
+            Some([part]) if self.state == State::Ok => Some(part.clone()),
+            _ => None,
+        }
+    }
+}
+
 const BLANK: Record = Record {
     state: State::Pending,
     engine: None,
@@ -101,18 +113,70 @@ pub struct Written {
 /// What changes while the tasks run.
 pub struct Changing {
     /// One record for each task.
-    pub records: Vec<Record>,
+    pub records: SmallVec<[Record; 1]>,
     /// Tasks with an outcome.
     pub done: u32,
+    /// Most calls are a batch of their own, so what few batches have must cost the others little.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few batches have.
+#[derive(Default)]
+struct Rare {
     /// Text of those tasks that wrote any.
-    pub written: HashMap<u32, Written>,
+    written: HashMap<u32, Written>,
     /// Grows with each piece of text.
-    pub written_version: u64,
+    written_version: u64,
     /// Stamps of tasks that others submitted.
-    pub submitted: HashMap<u32, Stamp>,
+    submitted: HashMap<u32, Stamp>,
     waiting: Vec<Waiting>,
     /// Waits for single tasks; there may be one for each.
     single: HashMap<u32, Vec<Weak<Countdown>>>,
+}
+
+impl Changing {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// What the task wrote, if anything.
+    pub fn written(&self, index: u32) -> Option<&Written> {
+        self.rare.as_ref()?.written.get(&index)
+    }
+
+    /// Grows with each piece of text.
+    pub fn written_version(&self) -> u64 {
+        self.rare.as_ref().map_or(0, |rare| rare.written_version)
+    }
+
+    /// When the task was submitted, if others did it.
+    pub fn submitted(&self, index: u32) -> Option<Stamp> {
+        self.rare.as_ref()?.submitted.get(&index).copied()
+    }
+
+    /// Others submitted the task, at that time.
+    pub(crate) fn set_submitted(&mut self, index: u32, submitted: Stamp) {
+        self.rare().submitted.insert(index, submitted);
+    }
+}
+
+impl Rare {
+    /// Tells who waits for the task that it ended.
+    fn ring(&mut self, index: u32, failed: bool) {
+        let single = self.single.remove(&index).into_iter().flatten();
+        single.filter_map(|countdown| countdown.upgrade()).for_each(|countdown| countdown.one());
+        self.waiting.retain(|waiting| {
+            let Some(countdown) = waiting.countdown.upgrade() else { return false };
+            if waiting.tasks.contains(&index) {
+                if failed && waiting.failure {
+                    countdown.all();
+                } else {
+                    countdown.one();
+                }
+            }
+            true
+        });
+    }
 }
 
 struct Waiting {
@@ -143,44 +207,41 @@ pub struct Batch {
     /// Number of the first task; the others follow.
     pub first: u64,
     /// How many there are.
-    pub len: usize,
+    pub len: u32,
+    /// Holds that users have on this batch.
+    pub holders: AtomicU32,
     /// When they were submitted, by this process's clock.
     pub submitted: Stamp,
-    /// Items in each task; `None` when each is one item.
-    pub items: Option<Box<[u32]>>,
     /// Bytes of arguments, counted against the client's bound until the tasks end.
     pub bytes: u64,
-    /// The session and number of each task where these are not this client's own.
-    pub foreign: Option<Box<[(crate::wire::SessionId, u64)]>>,
-    /// Holds that users have on this batch.
-    pub holders: AtomicUsize,
+    /// Not one plain item per task.
+    shape: Option<Box<Shape>>,
     changing: Mutex<Changing>,
 }
 
+/// What distinguishes the tasks of a batch from one own item each.
+#[derive(Default)]
+pub(crate) struct Shape {
+    /// Items in each task; `None` when each is one item.
+    pub(crate) items: Option<Box<[u32]>>,
+    /// The session and number of each task where these are not this client's own.
+    pub(crate) foreign: Option<Box<[(SessionId, u64)]>>,
+}
+
 impl Batch {
-    pub(crate) fn new(
-        first: u64,
-        len: usize,
-        submitted: Stamp,
-        items: Option<Box<[u32]>>,
-        bytes: u64,
-    ) -> Self {
+    pub(crate) fn new(first: u64, len: usize, submitted: Stamp, bytes: u64, shape: Shape) -> Self {
+        let plain = shape.items.is_none() && shape.foreign.is_none();
         Self {
             first,
-            len,
+            len: len as u32,
+            holders: AtomicU32::new(0),
             submitted,
-            items,
             bytes,
-            foreign: None,
-            holders: AtomicUsize::new(0),
+            shape: (!plain).then(|| Box::new(shape)),
             changing: Mutex::new(Changing {
                 records: std::iter::repeat_with(|| BLANK).take(len).collect(),
                 done: 0,
-                written: HashMap::new(),
-                written_version: 0,
-                submitted: HashMap::new(),
-                waiting: Vec::new(),
-                single: HashMap::new(),
+                rare: None,
             }),
         }
     }
@@ -190,9 +251,19 @@ impl Batch {
         self.changing.lock()
     }
 
+    /// Items in each task; `None` when each is one item.
+    pub fn items(&self) -> Option<&[u32]> {
+        self.shape.as_ref()?.items.as_deref()
+    }
+
     /// Items in task `index`.
     pub fn items_in(&self, index: u32) -> u64 {
-        self.items.as_ref().map_or(1, |items| u64::from(items[index as usize]))
+        self.items().map_or(1, |items| u64::from(items[index as usize]))
+    }
+
+    /// The session and number of each task where these are not this client's own.
+    pub fn foreign(&self) -> Option<&[(SessionId, u64)]> {
+        self.shape.as_ref()?.foreign.as_deref()
     }
 
     /// Enters an outcome; the first one counts. Says how many tasks are still pending, or `None`
@@ -215,20 +286,8 @@ impl Batch {
         record.parts = Some(ended.parts);
         changing.done += 1;
         let failed = ended.state != State::Ok;
-        let single = changing.single.remove(&index).into_iter().flatten();
-        single.filter_map(|countdown| countdown.upgrade()).for_each(|countdown| countdown.one());
-        if !changing.waiting.is_empty() {
-            changing.waiting.retain(|waiting| {
-                let Some(countdown) = waiting.countdown.upgrade() else { return false };
-                if waiting.tasks.contains(&index) {
-                    if failed && waiting.failure {
-                        countdown.all();
-                    } else {
-                        countdown.one();
-                    }
-                }
-                true
-            });
+        if let Some(rare) = &mut changing.rare {
+            rare.ring(index, failed);
         }
         Some(changing.records.len() as u32 - changing.done)
     }
@@ -236,7 +295,7 @@ impl Batch {
     /// Ends all pending tasks in the same way, as when the controller is gone.
     pub(crate) fn end_all(&self, state: State, reason: &str, now: Stamp) {
         let len = self.lock().records.len() as u32;
-        let reason = bytes::Bytes::copy_from_slice(reason.as_bytes());
+        let reason = Bytes::copy_from_slice(reason.as_bytes());
         for index in 0..len {
             let parts = Parts::from_elem(reason.clone(), 1);
             let ended =
@@ -266,8 +325,9 @@ impl Batch {
 
     pub(crate) fn write(&self, index: u32, stream: u8, text: &str) {
         let mut changing = self.changing.lock();
-        changing.written_version += 1;
-        let written = changing.written.entry(index).or_default();
+        let rare = changing.rare();
+        rare.written_version += 1;
+        let written = rare.written.entry(index).or_default();
         let kept = if stream == 2 { &mut written.stderr } else { &mut written.stdout };
         // The engine bounds what it sends; this bound holds against an engine that does not.
         if kept.len() + text.len() <= 2 * OUTPUT_MAX {
@@ -287,7 +347,7 @@ impl Batch {
         if tasks.len() == 1 && !failure {
             let pending = records[0].state == State::Pending;
             if pending {
-                let waits = changing.single.entry(tasks.start).or_default();
+                let waits = changing.rare().single.entry(tasks.start).or_default();
                 waits.retain(|wait| wait.strong_count() > 0);
                 waits.push(Arc::downgrade(countdown));
             }
@@ -295,8 +355,9 @@ impl Batch {
         }
         let pending = records.iter().filter(|record| record.state == State::Pending).count();
         if pending > 0 {
-            changing.waiting.retain(|waiting| waiting.countdown.strong_count() > 0);
-            changing.waiting.push(Waiting { tasks, failure, countdown: Arc::downgrade(countdown) });
+            let waits = &mut changing.rare().waiting;
+            waits.retain(|waiting| waiting.countdown.strong_count() > 0);
+            waits.push(Waiting { tasks, failure, countdown: Arc::downgrade(countdown) });
         }
         pending as isize
     }

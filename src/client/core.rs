@@ -12,8 +12,9 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::batch::{Batch, Ended, State};
+use super::batch::{Batch, Ended, Shape, State};
 use super::bell::{Countdown, Ring, Tokens};
+use super::functions::Functions;
 use super::table::Table;
 use super::tasks::{Tasks, Until};
 use crate::transport::Drive;
@@ -68,8 +69,9 @@ pub struct Core {
     uplink: Box<dyn Uplink>,
     /// Who moves what is queued; none in tests without I/O.
     drive: OnceLock<Arc<Drive>>,
-    /// Held from taking numbers to sending them: the controller wants them to grow.
-    sending: Mutex<()>,
+    /// Held from taking numbers to sending them: the controller wants them to grow. What it knows
+    /// follows from what was sent.
+    sending: Mutex<Functions>,
     table: Mutex<Table>,
     idle: Condvar,
     room: Condvar,
@@ -176,33 +178,39 @@ impl Core {
         true
     }
 
-    /// Makes a function known to the controller.
-    pub fn put_function(&self, func: FuncId, body: bytes::Bytes) -> Result<(), String> {
-        let parts = Parts::from_elem(body, 1);
-        self.uplink.push(Message { head: FromClient::Func(func), parts })
+    /// Has the controller know a function until [`unpin_function`](Self::unpin_function) was
+    /// called as often. `body` is its pickle.
+    pub fn pin_function(&self, func: FuncId, body: &[u8]) -> Result<(), String> {
+        let mut functions = self.sending.lock();
+        self.know(&mut functions, func, body)?;
+        functions.pin(func);
+        Ok(())
     }
 
-    /// No later task will name this function.
-    pub fn forget_function(&self, func: FuncId) {
-        // Short, so it always fits.
-        let _ = self.uplink.push(Message::bare(FromClient::Forget(func)));
-        self.flush(false);
+    /// Tasks that name the function have been submitted, or never will be.
+    pub fn unpin_function(&self, func: FuncId) {
+        self.sending.lock().unpin(func);
     }
 
-    fn enter(
-        &self,
-        len: usize,
-        items: Option<Box<[u32]>>,
-        bytes: u64,
-        now: Stamp,
-        foreign: Option<Box<[(SessionId, u64)]>>,
-    ) -> Arc<Batch> {
+    /// The controller knows the function when it sees what is sent next.
+    fn know(&self, functions: &mut Functions, func: FuncId, body: &[u8]) -> Result<(), String> {
+        if functions.touch(func) {
+            return Ok(());
+        }
+        let parts = Parts::from_elem(bytes::Bytes::copy_from_slice(body), 1);
+        self.uplink.push(Message { head: FromClient::Func(func), parts })?;
+        for forgotten in functions.enter(func, body.len()) {
+            // Short, so it always fits.
+            let _ = self.uplink.push(Message::bare(FromClient::Forget(forgotten)));
+        }
+        Ok(())
+    }
+
+    fn enter(&self, len: usize, bytes: u64, now: Stamp, shape: Shape) -> Arc<Batch> {
         let mut table = self.table.lock();
-        let first = table.reserve(len as u64, foreign.is_some());
-        let mut batch = Batch::new(first, len, now, items, bytes);
-        batch.foreign = foreign;
-        let batch = Arc::new(batch);
-        table.insert(&batch, len > 0);
+        let first = table.reserve(len as u64, shape.foreign.is_some());
+        let batch = Arc::new(Batch::new(first, len, now, bytes, shape));
+        table.insert(&batch);
         self.in_flight.fetch_add(bytes, Ordering::AcqRel);
         batch
     }
@@ -227,7 +235,7 @@ impl Core {
         let Submission { func, kind, mut tasks, items, failed, rules } = what;
         let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
         let sending = self.sending.lock();
-        let batch = self.enter(tasks.len(), items, bytes, now, None);
+        let batch = self.enter(tasks.len(), bytes, now, Shape { items, foreign: None });
         let handle = Tasks::of(self.session, batch.clone());
         let mut start = 0;
         while start < tasks.len() {
@@ -261,19 +269,27 @@ impl Core {
         handle
     }
 
-    /// Submits one load-balanced call, with less ado than [`submit`](Self::submit).
-    pub fn submit_call(&self, func: FuncId, parts: Parts, target: Target, now: Stamp) -> Tasks {
+    /// Submits one load-balanced call, with less ado than [`submit`](Self::submit). Its function
+    /// need not be pinned; `body` is its pickle.
+    pub fn submit_call(
+        &self,
+        (func, body): (FuncId, &[u8]),
+        parts: Parts,
+        target: Target,
+        now: Stamp,
+    ) -> Result<Tasks, String> {
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
         let counts = vec![parts.len() as u32];
-        let sending = self.sending.lock();
-        let batch = self.enter(1, None, bytes, now, None);
+        let mut sending = self.sending.lock();
+        self.know(&mut sending, func, body)?;
+        let batch = self.enter(1, bytes, now, Shape::default());
         let handle = Tasks::one(self.session, batch.clone(), 0);
         let (first, kind, rules) = (batch.first, Kind::Apply, Rules::default());
         let head = FromClient::Submit { first, func, kind, target, counts, rules };
         self.send(&batch, 0..1, Message { head, parts }, now);
         drop(sending);
         self.after_submit(&batch, now);
-        handle
+        Ok(handle)
     }
 
     /// Submits the same task to each of these engines.
@@ -289,7 +305,7 @@ impl Core {
         let bytes =
             if engines.is_empty() { 0 } else { parts.iter().map(|part| part.len() as u64).sum() };
         let sending = self.sending.lock();
-        let batch = self.enter(engines.len(), None, bytes, now, None);
+        let batch = self.enter(engines.len(), bytes, now, Shape::default());
         let handle = Tasks::of(self.session, batch.clone());
         batch.place(&engines);
         if !engines.is_empty() {
@@ -307,7 +323,7 @@ impl Core {
         let Submission { func, kind, tasks, items, failed, rules } = what;
         let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
         let sending = self.sending.lock();
-        let batch = self.enter(tasks.len(), items, bytes, now, None);
+        let batch = self.enter(tasks.len(), bytes, now, Shape { items, foreign: None });
         let handle = Tasks::of(self.session, batch.clone());
         batch.place(engines);
         for (index, (parts, engine)) in tasks.into_iter().zip(engines).enumerate() {
@@ -350,7 +366,7 @@ impl Core {
     /// A submission that raced with the end of the session must not stay pending for ever.
     fn after_submit(&self, batch: &Arc<Batch>, now: Stamp) {
         self.flush(false);
-        if batch.len >= LARGE {
+        if batch.len as usize >= LARGE {
             // There is work for two: more may be pickled while this is sent.
             self.need();
         }
@@ -372,9 +388,9 @@ impl Core {
 
     /// Asks for the outcomes of tasks of any session.
     pub fn watch(&self, ids: Vec<(SessionId, u64)>, now: Stamp) -> Tasks {
-        let foreign = Some(ids.clone().into_boxed_slice());
+        let shape = Shape { items: None, foreign: Some(ids.clone().into_boxed_slice()) };
         let sending = self.sending.lock();
-        let batch = self.enter(ids.len(), None, 0, now, foreign);
+        let batch = self.enter(ids.len(), 0, now, shape);
         let handle = Tasks::of(self.session, batch.clone());
         for (piece, ids) in ids.chunks(IDS).enumerate() {
             let start = piece * IDS;
@@ -395,7 +411,7 @@ impl Core {
             ToClient::Result { seq, status, engine, submitted, started, completed } => {
                 let Some((batch, index)) = self.pending(seq) else { return };
                 if let Some(submitted) = submitted {
-                    batch.lock().submitted.insert(index, submitted);
+                    batch.lock().set_submitted(index, submitted);
                 }
                 let state = State::from(status);
                 let parts = message.parts;
@@ -579,14 +595,14 @@ impl Core {
     /// All tasks whose records are still held.
     pub fn all_known(&self) -> Vec<Tasks> {
         let batches = self.table.lock().all_known();
-        let own = batches.into_iter().filter(|batch| batch.foreign.is_none());
+        let own = batches.into_iter().filter(|batch| batch.foreign().is_none());
         own.map(|batch| Tasks::of(self.session, batch).not_purged()).collect()
     }
 
     /// Numbers of the tasks without an outcome.
     pub fn outstanding(&self) -> Vec<u64> {
         let batches = self.table.lock().all_pending();
-        let tasks = batches.into_iter().filter(|batch| batch.foreign.is_none());
+        let tasks = batches.into_iter().filter(|batch| batch.foreign().is_none());
         tasks.flat_map(|batch| Tasks::of(self.session, batch).pending_numbers()).collect()
     }
 

@@ -7,8 +7,10 @@
 pub mod batch;
 pub mod bell;
 pub mod core;
+mod functions;
 #[cfg(test)]
 mod leading;
+mod log;
 pub mod remote;
 mod table;
 pub mod tasks;
@@ -17,4 +19,5 @@ mod testing;
 
 pub use self::batch::State;
 pub use self::core::{Core, Lifetime, Submission, Uplink};
+pub use self::log::Log;
 pub use self::tasks::{Tasks, Until, Wait};

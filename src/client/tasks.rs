@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::batch::{Batch, Record, State};
 use super::bell::{Bell, Countdown, Ring};
@@ -45,12 +46,14 @@ struct Segment {
     offset: usize,
 }
 
+/// Most sets are of one batch.
+type Segments = SmallVec<[Segment; 1]>;
+
 /// Tasks of one submission, or of several.
 #[derive(Clone)]
 pub struct Tasks {
     session: SessionId,
-    segments: Vec<Segment>,
-    len: usize,
+    segments: Segments,
 }
 
 /// What a wait is for.
@@ -87,34 +90,37 @@ impl Wait {
 
 impl Tasks {
     pub(crate) fn of(session: SessionId, batch: Arc<Batch>) -> Self {
-        let len = batch.len;
-        let segments = if len == 0 {
-            vec![]
+        let segments = if batch.len == 0 {
+            Segments::new()
         } else {
-            vec![Segment { batch: Hold::new(batch), tasks: 0..len as u32, offset: 0 }]
+            let tasks = 0..batch.len;
+            Segments::from([Segment { batch: Hold::new(batch), tasks, offset: 0 }])
         };
-        Self { session, segments, len }
+        Self { session, segments }
     }
 
     pub(crate) fn one(session: SessionId, batch: Arc<Batch>, index: u32) -> Self {
-        let segments =
-            vec![Segment { batch: Hold::new(batch), tasks: index..index + 1, offset: 0 }];
-        Self { session, segments, len: 1 }
+        let segments = Segments::from([Segment {
+            batch: Hold::new(batch),
+            tasks: index..index + 1,
+            offset: 0,
+        }]);
+        Self { session, segments }
     }
 
     /// No tasks at all.
     pub fn none() -> Self {
-        Self { session: SessionId([0; 16]), segments: Vec::new(), len: 0 }
+        Self { session: SessionId([0; 16]), segments: Segments::new() }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.len
+        self.segments.last().map_or(0, |last| last.offset + last.tasks.len())
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.segments.is_empty()
     }
 
     /// Which segment the task is in.
@@ -128,22 +134,21 @@ impl Tasks {
     }
 
     fn push(&mut self, batch: &Arc<Hold>, tasks: Range<u32>) {
-        let len = tasks.len();
         if let Some(last) = self.segments.last_mut()
             && Arc::ptr_eq(&last.batch.0, &batch.0)
             && last.tasks.end == tasks.start
         {
             last.tasks.end = tasks.end;
-        } else if len > 0 {
-            self.segments.push(Segment { batch: batch.clone(), tasks, offset: self.len });
+        } else if !tasks.is_empty() {
+            let offset = self.len();
+            self.segments.push(Segment { batch: batch.clone(), tasks, offset });
         }
-        self.len += len;
     }
 
     /// Only these of them, in this order. Indexes must be below `len`.
     #[must_use]
     pub fn pick(&self, indexes: impl IntoIterator<Item = usize>) -> Self {
-        let mut picked = Self { session: self.session, segments: Vec::new(), len: 0 };
+        let mut picked = Self { session: self.session, segments: Segments::new() };
         for index in indexes {
             let (batch, task) = self.locate(index);
             picked.push(batch, task..task + 1);
@@ -161,7 +166,7 @@ impl Tasks {
             }
             index += 1;
         });
-        if kept.len() == self.len { self.clone() } else { self.pick(kept) }
+        if kept.len() == self.len() { self.clone() } else { self.pick(kept) }
     }
 
     /// All of these sets, one after the other; `None` for no set.
@@ -188,7 +193,7 @@ impl Tasks {
     /// Session and number of each task.
     pub fn ids(&self) -> impl Iterator<Item = (SessionId, u64)> + '_ {
         self.segments.iter().flat_map(move |segment| {
-            segment.tasks.clone().map(move |index| match &segment.batch.foreign {
+            segment.tasks.clone().map(move |index| match segment.batch.foreign() {
                 Some(ids) => ids[index as usize],
                 None => (self.session, segment.batch.first + u64::from(index)),
             })
@@ -226,6 +231,11 @@ impl Tasks {
         look(&batch.lock().records[task as usize])
     }
 
+    /// What this task gave, if that is a value of a single part that was not released.
+    pub fn value(&self, index: usize) -> Option<Bytes> {
+        self.record(index, Record::value)
+    }
+
     /// What each of these tasks gave, where that is a value of a single part that was not released.
     /// Indexes must be below `len`.
     pub fn values(&self, indexes: &[usize]) -> Vec<Option<Bytes>> {
@@ -239,12 +249,7 @@ impl Tasks {
             let mut next = Some(first);
             while let Some(index) = next {
                 let task = segment.tasks.start as usize + (index - segment.offset);
-                let record = &changing.records[task];
-                let sole = record.parts.as_deref().and_then(|parts| match parts {
-                    [part] if record.state == State::Ok => Some(part.clone()),
-                    _ => None,
-                });
-                values.push(sole);
+                values.push(changing.records[task].value());
                 next = indexes.next_if(|index| self.place(**index) == place);
             }
         }
@@ -253,7 +258,7 @@ impl Tasks {
 
     /// How many from this one on have an outcome, at most `limit`, up to the first that has none.
     pub fn done_from(&self, start: usize, limit: usize) -> usize {
-        let end = self.len.min(start.saturating_add(limit));
+        let end = self.len().min(start.saturating_add(limit));
         let mut index = start;
         while index < end {
             let segment = &self.segments[self.place(index)];
@@ -278,21 +283,21 @@ impl Tasks {
     /// When the task was submitted.
     pub fn submitted(&self, index: usize) -> Stamp {
         let (batch, task) = self.locate(index);
-        batch.lock().submitted.get(&task).copied().unwrap_or(batch.submitted)
+        batch.lock().submitted(task).unwrap_or(batch.submitted)
     }
 
     /// What the task wrote to this stream so far.
     pub fn written(&self, index: usize, stream: u8) -> String {
         let (batch, task) = self.locate(index);
         let changing = batch.lock();
-        changing.written.get(&task).map_or_else(String::new, |written| {
+        changing.written(task).map_or_else(String::new, |written| {
             if stream == 2 { written.stderr.clone() } else { written.stdout.clone() }
         })
     }
 
     /// Grows whenever a task writes.
     pub fn written_version(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.batch.lock().written_version).sum()
+        self.segments.iter().map(|segment| segment.batch.lock().written_version()).sum()
     }
 
     /// How many have an outcome.
@@ -310,7 +315,7 @@ impl Tasks {
 
     /// Whether all have an outcome.
     pub fn ready(&self) -> bool {
-        self.done() == self.len
+        self.done() == self.len()
     }
 
     /// Whether one ended otherwise than well.
@@ -322,7 +327,7 @@ impl Tasks {
 
     /// Items in each task, if any task is a chunk.
     pub fn items(&self) -> Option<Vec<u32>> {
-        self.segments.iter().any(|segment| segment.batch.items.is_some()).then(|| {
+        self.segments.iter().any(|segment| segment.batch.items().is_some()).then(|| {
             self.segments
                 .iter()
                 .flat_map(|s| s.tasks.clone().map(|index| s.batch.items_in(index) as u32))
@@ -332,7 +337,7 @@ impl Tasks {
 
     /// Items in all tasks.
     pub fn items_total(&self) -> u64 {
-        self.items().map_or(self.len as u64, |items| items.iter().map(|n| u64::from(*n)).sum())
+        self.items().map_or(self.len() as u64, |items| items.iter().map(|n| u64::from(*n)).sum())
     }
 
     /// Items that are done, also in chunks that still run.
@@ -400,7 +405,7 @@ impl Tasks {
                 }
                 if let Until::Count(count) = until {
                     // So many need not be waited for.
-                    let enough = self.len as isize - count.min(self.len) as isize;
+                    let enough = self.len() as isize - count.min(self.len()) as isize;
                     countdown.expect(-enough.min(pending));
                 }
                 if failure && self.failed() {

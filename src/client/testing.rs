@@ -499,11 +499,32 @@ fn a_run_of_done_tasks_ends_before_the_first_pending_one() {
 fn a_single_call_is_numbered_and_sent_as_others_are() {
     let (core, _) = core();
     submit(&core, 2);
-    let task = core.submit_call(FUNC, part("x"), Target::Any, 5);
+    let task = core.submit_call((FUNC, b"f"), part("x"), Target::Any, 5).unwrap();
     assert_eq!((task.len(), task.first(), task.submitted(0)), (1, Some(2), 5));
     assert_eq!(core.outstanding(), [0, 1, 2]);
     core.receive(result(2, Status::Ok, 1, 2), 3);
     assert!(task.ready());
     assert_eq!(task.pick([0, 0]).first(), Some(2));
     assert_eq!(Tasks::none().first(), None);
+}
+
+#[test]
+fn a_function_is_put_once_and_before_the_first_call_that_names_it() {
+    let (core, memory) = core();
+    let call = || core.submit_call((FUNC, b"f"), part("x"), Target::Any, 5).unwrap();
+    call();
+    core.pin_function(FUNC, b"f").unwrap();
+    core.unpin_function(FUNC);
+    call();
+    let said = memory.said.lock();
+    let is_put = |message: &Message<FromClient>| matches!(message.head, FromClient::Func(FUNC));
+    assert_eq!(said.iter().map(is_put).collect::<Vec<_>>(), [true, false, false]);
+}
+
+#[test]
+fn a_function_that_could_not_be_put_is_put_again() {
+    let full = Core::new(SESSION, Box::new(Memory { full: true, ..Memory::default() }), 1);
+    assert!(full.submit_call((FUNC, b"f"), part("x"), Target::Any, 5).is_err());
+    assert!(full.pin_function(FUNC, b"f").is_err(), "it is not taken for known");
+    assert_eq!(full.submitted(), 0);
 }

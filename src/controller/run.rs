@@ -231,8 +231,9 @@ impl Shell {
                 self.take(incoming);
             }
             let messages = std::mem::take(&mut *self.inbox.messages.lock());
+            let now = self.now();
             for message in messages {
-                self.handle_event(Event::FromClient(EMBEDDED, message));
+                self.handle_at(now, Event::FromClient(EMBEDDED, message));
             }
         }
         self.stop().await;
@@ -243,7 +244,11 @@ impl Shell {
     }
 
     fn handle_event(&mut self, event: Event) {
-        let now = self.now();
+        self.handle_at(self.now(), event);
+    }
+
+    /// What came together came at one time: the clock is read for a packet, not for a message.
+    fn handle_at(&mut self, now: Now, event: Event) {
         self.reactor.handle(now, event, &mut self.effects);
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
@@ -251,7 +256,7 @@ impl Shell {
         }
         self.effects = effects;
         while let Some(refused) = self.refused.pop() {
-            self.handle_event(refused);
+            self.handle_at(now, refused);
         }
     }
 
@@ -306,8 +311,9 @@ impl Shell {
             Incoming::Control(Control::Stop) => self.stopping = true,
             Incoming::Arrival(arrival) => self.arrive(arrival),
             Incoming::Client(client, transport::Event::Messages(messages)) => {
+                let now = self.now();
                 for message in messages {
-                    self.handle_event(Event::FromClient(client, message));
+                    self.handle_at(now, Event::FromClient(client, message));
                 }
             }
             Incoming::Client(client, transport::Event::Closed(reason)) => {
@@ -322,8 +328,9 @@ impl Shell {
                 if let Some(engine) = self.engines.get_mut(&engine) {
                     engine.heard = true;
                 }
+                let now = self.now();
                 for message in messages {
-                    self.handle_event(Event::FromEngine(engine, message));
+                    self.handle_at(now, Event::FromEngine(engine, message));
                 }
             }
             Incoming::Engine(engine, transport::Event::Closed(reason)) => {

@@ -56,7 +56,7 @@ fn echo(directory: PathBuf) -> JoinHandle<usize> {
 }
 
 fn submit(core: &Core, tasks: Vec<Parts>) -> Tasks {
-    core.put_function(FUNC, Bytes::from_static(b"echo")).unwrap();
+    core.pin_function(FUNC, b"echo").unwrap();
     let failed = HashMap::new();
     let what = Submission {
         func: FUNC,

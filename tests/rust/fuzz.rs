@@ -245,12 +245,12 @@ fn spoken(which: u8, message: &impl serde::Serialize) -> Vec<u8> {
 fn first() -> Vec<(&'static str, Vec<u8>)> {
     let (func, session) = (FuncId([4; 16]), SessionId([9; 16]));
     let id = TaskId { client: ClientId(1), seq: 300 };
-    let rules = Rules { retries: 2, timeout: 500, force: true };
     let (kind, status, engine) = (Parts::Chunk, Status::Partial, EngineId(2));
     let target = Target::Among(vec![engine, EngineId(70_000)]);
     let info = EngineInfo { id: engine, session, pid: 77, host: "here".into() };
+    let rules = Rules { retries: 3, timeout: 1 << 20, force: true };
     let sign = Some(Sign { descriptor: 8, nonce: u64::MAX });
-    let hello = Hello { token: vec![1; 32], role: Role::Engine, session, pid: 7, host: "here".into(), python: "3.11".into(), lease: 1 << 40, tally: sign };
+    let hello = Hello { token: vec![1; 32], role: Role::Engine, session, pid: 7, host: "here".into(), python: "3.11".into(), lease: u64::MAX, tally: sign };
     let welcome = Welcome::Accepted { ctl: "a".repeat(32), bulk: "b".repeat(32), number: 3, controller: session, pid: 7 };
     vec![
         ("from-client-func", packed(0, vec![FromClient::Func(func), FromClient::Forget(func)], &[20], false)),
@@ -263,8 +263,8 @@ fn first() -> Vec<(&'static str, Vec<u8>)> {
         ("to-client-output", packed(1, vec![ToClient::Output { seq: 4, stream: 2 }, ToClient::Progress { seq: 4, done: 9 }], &[6], false)),
         ("to-client-result", packed(1, vec![ToClient::Result { seq: 4, status, engine: Some(engine), submitted: Some(-1), started: 5, completed: i64::MAX }], &[0, 70_000], true)),
         ("to-client-reply", packed(1, vec![ToClient::Reply { id: 1, body: Reply::QueueStatus(1, vec![(engine, 1, 2, 3)]) }, ToClient::Reply { id: 2, body: Reply::History(vec![(session, 0, 9)]) }], &[], false)),
-        ("from-engine", packed(2, vec![FromEngine::Started { id, ticket: 1, at: 1 }, FromEngine::Result { id, ticket: 1 << 40, status, started: 1, completed: 2 }, FromEngine::Returned(vec![(id, 1)])], &[30], false)),
-        ("to-engine", packed(3, vec![ToEngine::Task { id, func, kind, ticket: 300, attempt: 2, timeout: 1, force: true }, ToEngine::Recall(vec![id]), ToEngine::Cancel { tasks: vec![id], force: None }, ToEngine::Shutdown], &[5, 5_000], false)),
+        ("from-engine", packed(2, vec![FromEngine::Started { id, ticket: 2, at: 1 }, FromEngine::Result { id, ticket: 2, status, started: 1, completed: 2 }, FromEngine::Returned(vec![(id, 2)])], &[30], false)),
+        ("to-engine", packed(3, vec![ToEngine::Task { id, func, kind, ticket: 2, attempt: 3, timeout: 4, force: true }, ToEngine::Recall(vec![id]), ToEngine::Cancel { tasks: vec![id], force: None }, ToEngine::Shutdown], &[5, 5_000], false)),
         ("hello", spoken(4, &(hello, sign))),
         ("welcome", spoken(5, &(welcome, sign, true))),
         ("refusal", spoken(5, &(Welcome::Refused("no".into()), None::<Sign>, false))),

@@ -2,21 +2,9 @@
 
 import pytest
 
-from oarlock._books import Labels, Log, MsgIds, is_msg_id
+from oarlock._books import Labels, MsgIds, is_msg_id
 
 SESSION = "0123456789abcdef" * 2
-
-
-class Tasks:
-    def __init__(self, *numbers):
-        self.numbers = numbers
-
-    def __len__(self):
-        return len(self.numbers)
-
-    @property
-    def first(self):
-        return self.numbers[0] if self.numbers else None
 
 
 def ids(*numbers):
@@ -50,24 +38,6 @@ def test_a_million_tasks_are_shown_in_one_line():
     text = repr(MsgIds(SESSION, [(0, 1_000_000)]))
     assert "999995 more" in text
     assert len(text) < 300
-
-
-def test_consecutive_submissions_become_one_range():
-    log = Log()
-    log.add(Tasks(0))
-    log.add(Tasks(1, 2))
-    log.add(Tasks())
-    log.add(Tasks(7))
-    assert log.ids(SESSION) == ids(0, 1, 2, 7)
-    assert len(log._ranges) == 2
-
-
-def test_a_history_does_not_change_after_it_was_asked_for():
-    log = Log()
-    log.add(Tasks(0))
-    before = log.ids(SESSION)
-    log.add(Tasks(1))
-    assert before == ids(0)
 
 
 def test_a_label_is_found_by_task():

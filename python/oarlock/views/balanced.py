@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from oarlock import _oarlock
 from oarlock.mapresult import AsyncMapResult
-from oarlock.result import AsyncResult
+from oarlock.result import AsyncResult, of_call
 from oarlock.serialize import dumps, pack_function
 from oarlock.views import chunks
 from oarlock.views.base import View, claim, note_running
@@ -135,28 +135,17 @@ class LoadBalancedView(Retried, View):
             client._check()
         func, body, name = pack_function(self._retried(f))
         core, targets, rules = client._core, self._targets, self._rules
-        functions = client._link.functions
-        entry = functions.pin(func, body)
-        try:
-            tasks = None if kwargs or rules else core.submit_call(func, args, targets)
-            if tasks is None:
-                call = (dumps((args, kwargs)),)
-                tasks = core.submit(func, _oarlock.APPLY, call, targets, rules=rules)
-        finally:
-            functions.unpin(entry)
-        first = self._log.add(tasks)
+        tasks = None
+        if not (kwargs or rules):
+            tasks = core.submit_call(func, body, args, targets, self._log)
         label = self.label
-        if label is not None:
-            client._link.labels.add(first, 1, label)
-        return AsyncResult(
-            client,
-            tasks,
-            fname=name,
-            targets=None,
-            single=True,
-            label=label,
-            return_exceptions=False,
-        )
+        if tasks is None:
+            parts = (dumps((args, kwargs)),)
+            send = partial(core.submit, func, _oarlock.APPLY, parts, targets, rules=rules)
+            tasks = self._submit_with(func, body, send, label)
+        elif label is not None:
+            client._link.labels.add(tasks.first or 0, 1, label)
+        return of_call(client, tasks, name, label)
 
     # --- map
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from oarlock._books import KnownResults, Log, MsgIds
+from oarlock import _oarlock
+from oarlock._books import KnownResults, MsgIds
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from oarlock import _oarlock
     from oarlock._decorated import ParallelFunction, RemoteFunction
     from oarlock.client import Client
     from oarlock.mapresult import AsyncMapResult
@@ -81,7 +81,7 @@ class View(ABC):
         self.block = client.block
         self.track = False
         self.label = None
-        self._log = Log()
+        self._log = _oarlock.Log()
         self.targets = targets
         self.set_flags(**flags)
 
@@ -247,7 +247,7 @@ class View(ABC):
     @property
     def history(self) -> MsgIds:
         """The msg_ids of all tasks submitted through this view, in order."""
-        return self._log.ids(self.client.session)
+        return MsgIds(self.client.session, self._log.ranges())
 
     @property
     def outstanding(self) -> set[str]:
@@ -334,19 +334,19 @@ class View(ABC):
         self,
         func: bytes,
         body: Any,
-        send: "Callable[[], _oarlock.Tasks]",
+        send: Callable[[], _oarlock.Tasks],
         label: str | None = None,
-    ) -> "_oarlock.Tasks":
+    ) -> _oarlock.Tasks:
         """Call `send` while the core is sure to know `func`, and enter its tasks in the books."""
-        functions = self.client._link.functions
-        entry = functions.pin(func, body)
+        core = self.client._core
+        core.pin_function(func, body)
         try:
             tasks = send()
         finally:
-            functions.unpin(entry)
-        first = self._log.add(tasks)
-        if label is not None:
-            self.client._link.labels.add(first, len(tasks), label)
+            core.unpin_function(func)
+        self._log.add(tasks)
+        if label is not None and tasks.first is not None:
+            self.client._link.labels.add(tasks.first, len(tasks), label)
         return tasks
 
     def __len__(self) -> int:

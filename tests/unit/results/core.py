@@ -161,6 +161,9 @@ class Tasks:
         self.records[index].reads += 1
         return self.records[index].parts
 
+    def value(self, otherwise):
+        return self.values([0], otherwise)[0]
+
     def values(self, indexes, otherwise):
         return [otherwise for _ in indexes]
 

@@ -86,7 +86,7 @@ struct Inner {
 
 /// When the running task is to be looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(crate) enum Look {
     /// Nothing runs or waits.
     Never,
     /// At this moment.
@@ -106,7 +106,7 @@ pub struct Slot {
 }
 
 /// How long a task runs before it is announced, so that short ones cost no message.
-pub(super) const ANNOUNCE_AFTER: Duration = Duration::from_millis(20);
+pub(crate) const ANNOUNCE_AFTER: Duration = Duration::from_millis(20);
 /// How often output and progress of a running task are sent.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
 
@@ -184,7 +184,7 @@ impl Slot {
 
     /// What the running task wrote and did since the last report. Says when to look again, if
     /// anything runs or waits, so that there will be more to report.
-    pub(super) fn report(
+    pub(crate) fn report(
         &self,
         mut send: impl FnMut(Message<FromEngine>),
         interrupt: impl Fn(),

@@ -62,6 +62,9 @@ struct Running {
     ending: Ending,
     started: Stamp,
     announced: bool,
+    /// Its session is over. Nothing is said of it in another: tickets begin anew there, and one of
+    /// the same task may be the same.
+    void: bool,
     progress: u32,
     progress_sent: u32,
     streams: [Output; 2],
@@ -203,12 +206,12 @@ impl Slot {
             }
             Step::GiveUp => return Look::GiveUp,
         }
-        if !running.announced && running.has_run_for(ANNOUNCE_AFTER) {
+        if !running.announced && !running.void && running.has_run_for(ANNOUNCE_AFTER) {
             running.announced = true;
             let (id, ticket, at) = (running.id, running.ticket, running.started);
             send(Message::bare(FromEngine::Started { id, ticket, at }));
         }
-        if running.progress != running.progress_sent {
+        if running.progress != running.progress_sent && !running.void {
             running.progress_sent = running.progress;
             let (id, done) = (running.id, running.progress);
             send(Message::bare(FromEngine::Progress { id, done }));
@@ -243,6 +246,9 @@ impl Slot {
         inner.entries.clear();
         inner.doomed.clear();
         inner.tally = tally;
+        if let Some(running) = &mut inner.running {
+            running.void = true;
+        }
     }
 
     // --- the main thread's side
@@ -431,6 +437,7 @@ impl Running {
             ending: Ending::new(task.limit),
             started,
             announced: false,
+            void: false,
             progress: 0,
             progress_sent: 0,
             streams: Default::default(),
@@ -440,7 +447,11 @@ impl Running {
     fn flush(&mut self, mut send: impl FnMut(Message<FromEngine>)) {
         let id = self.id;
         for (stream, output) in (1..).zip(&mut self.streams) {
-            output.flush(|text| send(written(id, stream, text)));
+            output.flush(|text| {
+                if !self.void {
+                    send(written(id, stream, text));
+                }
+            });
         }
     }
 
@@ -457,6 +468,9 @@ impl Running {
         parts: Parts,
         mut send: impl FnMut(Message<FromEngine>),
     ) {
+        if self.void {
+            return;
+        }
         for (stream, output) in (1..).zip(&mut self.streams) {
             output.finish(|text| send(written(self.id, stream, text)));
         }

@@ -1,6 +1,6 @@
 //! What is true of each task, written down where it happens, and what must follow from it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::client::State;
 use crate::wire::{ClientId, FromClient, Message, Status, TaskId, ToClient, ToEngine};
@@ -32,8 +32,6 @@ pub(super) struct Book {
     numbers: HashMap<TaskId, usize>,
     /// What the controller told, by the number the hearer gave.
     told: HashMap<(ClientId, u64), Status>,
-    /// Attempts that were begun, over all tasks.
-    pub(super) begun: usize,
 }
 
 impl Task {
@@ -93,7 +91,6 @@ impl Book {
         assert!(!gift.begun, "{id} is begun twice for one ticket");
         gift.begun = true;
         assert!(task.begun() <= 1 + usize::from(task.retries), "{id} is begun too often");
-        self.begun += 1;
         let over = self.told.contains_key(&(id.client, id.seq));
         assert!(blind || !over, "{id} is begun after its outcome");
         (id, task.retries > 0)
@@ -135,6 +132,11 @@ impl Book {
             Status::Refused if task.anywhere => panic!("{id} may run anywhere"),
             _ => {}
         }
+    }
+
+    /// In which ways tasks ended.
+    pub(super) fn fates(&self) -> BTreeSet<u8> {
+        self.told.values().map(|status| *status as u8).collect()
     }
 
     /// What a client has for one of its tasks in the end.

@@ -44,6 +44,7 @@ struct Job {
 }
 
 /// See the module.
+#[expect(clippy::struct_excessive_bools, reason = "facts that are true or not by themselves")]
 pub(super) struct Process {
     slot: Slot,
     /// The number of its session, if it has one.
@@ -214,7 +215,9 @@ impl World {
     fn say(&mut self, at: usize, messages: Vec<Message<FromEngine>>) {
         // Without a session, nobody hears it.
         let Some(id) = self.processes[at].session else { return };
-        messages.into_iter().for_each(|message| self.send_from_engine(id, message));
+        for message in messages {
+            self.send_from_engine(id, message);
+        }
     }
 
     fn hears(&mut self, at: usize, message: Message<ToEngine>) {

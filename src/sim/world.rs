@@ -191,11 +191,17 @@ impl World {
             What::Script => self.step(),
             What::FromEngine(id, message, again) => {
                 if again || self.engines[id as usize].up.delivers(self.now) {
+                    if let Some(after) = self.again() {
+                        self.later(after, What::FromEngine(id, message.clone(), true));
+                    }
                     self.handle(Event::FromEngine(EngineId(id), message));
                 }
             }
             What::FromClient(id, message, again) => {
                 if again || self.sessions[id as usize].up.delivers(self.now) {
+                    if let Some(after) = self.again() {
+                        self.later(after, What::FromClient(id, message.clone(), true));
+                    }
                     if !self.sessions[id as usize].gone {
                         self.book.said(ClientId(id), &message);
                     }
@@ -304,9 +310,6 @@ impl World {
         let how = (message.head.in_order(), !message.parts.is_empty());
         let weather = self.weather;
         let at = self.engines[id as usize].up.send(self.now, how, weather, &mut self.chance);
-        if let Some(after) = self.again() {
-            self.at(at + after, What::FromEngine(id, message.clone(), true));
-        }
         self.at(at, What::FromEngine(id, message, false));
     }
 
@@ -314,9 +317,12 @@ impl World {
         let how = (message.head.in_order(), !message.parts.is_empty());
         let weather = self.weather;
         let at = self.sessions[id as usize].up.send(self.now, how, weather, &mut self.chance);
-        if let Some(after) = self.again() {
-            self.at(at + after, What::FromClient(id, message.clone(), true));
-        }
         self.at(at, What::FromClient(id, message, false));
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        SIMULATED.set(None);
     }
 }

@@ -26,6 +26,7 @@ mod index;
 mod lanes;
 mod memory_kills;
 mod outcomes;
+mod parked;
 mod ranks;
 mod reactor;
 mod report;

@@ -45,9 +45,10 @@ impl World {
                 self.watch(client, session as u8, seq);
             }
             11 => self.shut_down(client),
-            12 => match self.chance.below(3) {
+            12 => match self.chance.below(4) {
                 0 => self.part_client(client),
-                1 => self.ask(client, Request::Purge(None)),
+                1 => self.later(0, What::ClientFull(self.clients[client].id)),
+                2 => self.ask(client, Request::Purge(None)),
                 _ => self.come(),
             },
             13 | 14 => self.start_engine(),

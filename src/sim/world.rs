@@ -36,6 +36,9 @@ pub(super) enum What {
     /// The controller notices that a session is over.
     EngineGone(u32),
     ClientGone(u32),
+    /// What a client is told piles up with the controller, or has gone.
+    ClientFull(u32),
+    ClientRoom(u32),
     /// The controller counts the silence of a stopped engine.
     Silence(u32),
     /// A client notices that its session is over.
@@ -228,6 +231,18 @@ impl World {
             What::ClientGone(id) => {
                 if !std::mem::replace(&mut self.sessions[id as usize].gone, true) {
                     self.handle(Event::ClientLost { client: ClientId(id) });
+                }
+            }
+            What::ClientFull(id) => {
+                if !self.sessions[id as usize].gone {
+                    self.handle(Event::ClientFull { client: ClientId(id) });
+                    let long = self.chance.below(300 * MS);
+                    self.later(long, What::ClientRoom(id));
+                }
+            }
+            What::ClientRoom(id) => {
+                if !self.sessions[id as usize].gone {
+                    self.handle(Event::ClientRoom { client: ClientId(id) });
                 }
             }
             What::ClientOver(id) => self.client_over(id),

@@ -401,7 +401,9 @@ impl Inner {
     /// Remembers those of these tasks that are neither here nor running.
     fn doom(&mut self, ids: &[TaskId], removed: &[(TaskId, u64)]) {
         let removed: HashSet<_> = removed.iter().map(|(id, _)| id).collect();
-        let running = self.running.as_ref().map(|running| running.id);
+        // One of the session before may be on its way here anew.
+        let running = self.running.as_ref().filter(|running| !running.void);
+        let running = running.map(|running| running.id);
         let unknown = ids.iter().filter(|id| !removed.contains(id) && Some(**id) != running);
         self.doomed.extend(unknown);
         let surplus = self.doomed.len().saturating_sub(DOOMED);

@@ -356,3 +356,16 @@ fn nothing_is_said_in_a_new_session_of_a_task_that_began_in_the_one_before() {
     said.done(&slot, Status::Ok);
     assert!(matches!(said.heads()[..], [FromEngine::Result { status: Status::Ok, .. }]));
 }
+
+#[test]
+fn a_cancellation_that_overtakes_a_task_is_kept_though_an_older_attempt_runs() {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![task(0)]);
+    next_task(&slot);
+    slot.renew(None);
+    said.receive(&slot, vec![cancel(0)]);
+    said.receive(&slot, vec![task(0)]);
+    assert!(matches!(said.heads()[..], [FromEngine::Result { status: Status::Cancelled, .. }]));
+    said.done(&slot, Status::Cancelled);
+    assert!(next_task(&slot).is_none());
+}

@@ -40,6 +40,16 @@ pub enum Event {
         /// The end of its log.
         output: String,
     },
+    /// What a client was told waits here, since it takes nothing; more than there may be.
+    ClientFull {
+        /// The client.
+        client: ClientId,
+    },
+    /// It has taken enough of that.
+    ClientRoom {
+        /// The client.
+        client: ClientId,
+    },
     /// Time passed, see [`Reactor::deadline`](super::Reactor::deadline).
     Tick,
     /// A client said something.

@@ -27,6 +27,7 @@ mod index;
 mod lanes;
 mod memory_kills;
 mod outcomes;
+mod parked;
 mod ranks;
 mod reactor;
 mod report;

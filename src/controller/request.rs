@@ -115,7 +115,7 @@ impl State {
             let (direct, balanced) = (engine.direct.len(), engine.balanced.len());
             (engine.info.id, u64::from(direct), u64::from(balanced), engine.completed)
         });
-        Reply::QueueStatus(self.lanes.waiting(), engines.collect())
+        Reply::QueueStatus(self.waiting(), engines.collect())
     }
 
     fn history(&self) -> Vec<Run> {

@@ -4,7 +4,7 @@
 //! same shell serves an embedded controller, whose own client is a function call away, and one that
 //! runs alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::transport::{
 use crate::wire::message::EMBEDDED;
 use crate::wire::{
     ClientId, EngineId, EngineInfo, FromClient, FromEngine, Hello, Message, Parts, Reply, Role,
-    SessionId, Status, ToClient, ToEngine,
+    SessionId, Status, ToClient, ToEngine, limits,
 };
 
 /// Time engines have to end by themselves when the controller stops.
@@ -36,6 +36,9 @@ const MERGE: Duration = Duration::from_millis(500);
 /// Time without a message after which the session of a process that ended has run out, though a
 /// child of that process may hold it open.
 const RUN_OUT: Duration = Duration::from_millis(50);
+
+/// How often a client that takes nothing is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Something for the shell to do.
 enum Incoming {
@@ -149,6 +152,8 @@ pub(super) struct Shell {
     seats: Arc<Seats>,
     care: Care,
     clients: HashMap<ClientId, Outbox<ToClient>>,
+    /// Those that were told more than they take.
+    full: HashSet<ClientId>,
     engines: HashMap<EngineId, Engine>,
     /// Processes started here that have not been seen to end.
     processes: HashMap<u32, Process>,
@@ -189,6 +194,7 @@ impl Shell {
             seats: Arc::default(),
             care,
             clients: HashMap::new(),
+            full: HashSet::new(),
             engines: HashMap::new(),
             processes: HashMap::new(),
             next_client: EMBEDDED.0 + 1,
@@ -228,7 +234,10 @@ impl Shell {
         let mut batch = Vec::with_capacity(64);
         let inbox = self.inbox.clone();
         while !self.stopping {
+            self.weigh();
             let deadline = self.reactor.deadline().map(|at| self.epoch + Duration::from_nanos(at));
+            let look = (!self.full.is_empty()).then(|| Instant::now() + LOOK);
+            let deadline = deadline.into_iter().chain(look).min();
             tokio::select! {
                 biased;
                 () = inbox.filled.notified() => {}
@@ -245,6 +254,27 @@ impl Shell {
             }
         }
         self.stop().await;
+    }
+
+    /// Looks which clients take what they are told.
+    fn weigh(&mut self) {
+        let mut changed = Vec::new();
+        for (client, outbox) in &self.clients {
+            let (queued, full) = (outbox.queued_bytes(), self.full.contains(client));
+            if !full && queued > limits::QUEUED_MAX {
+                changed.push(Event::ClientFull { client: *client });
+            } else if full && queued <= limits::QUEUED_MAX / 2 {
+                changed.push(Event::ClientRoom { client: *client });
+            }
+        }
+        for event in changed {
+            match event {
+                Event::ClientFull { client } => self.full.insert(client),
+                Event::ClientRoom { client } => self.full.remove(&client),
+                _ => false,
+            };
+            self.handle_event(event);
+        }
     }
 
     fn now(&self) -> Now {
@@ -347,6 +377,7 @@ impl Shell {
                 if matches!(reason, CloseReason::Protocol(_)) {
                     self.door.note(&format!("client session {} was ended: {reason}", client.0));
                 }
+                self.full.remove(&client);
                 if self.clients.remove(&client).is_some() {
                     self.handle_event(Event::ClientLost { client });
                 }

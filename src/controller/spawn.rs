@@ -8,7 +8,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
 
 use super::memory_kills::MemoryKills;
@@ -39,7 +39,7 @@ pub(super) struct Started {
 
 impl Recipe {
     /// Starts one process, in a process group of its own so that Ctrl-C in a terminal is not
-    /// for it.
+    /// for it, and so that what its tasks start can be ended with it.
     pub(super) fn start(&self) -> io::Result<Started> {
         let (program, arguments) = self
             .argv
@@ -106,6 +106,11 @@ impl Started {
         if let Ok(watched) = watched {
             let _ = watched.readable().await;
         }
+        // What its tasks left behind in its group goes with it. As long as it is not reaped, nobody
+        // else can have its number.
+        if let Some(pid) = number(child.id()) {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
         let status = child.try_wait();
         let forced = matches!(&status, Ok(Some(status)) if status.code() == Some(FORCED));
         let cause = match status {
@@ -124,10 +129,13 @@ pub(super) fn kill(pid: u32) {
 
 /// Sends a signal to a process; one that is gone is no error.
 pub(super) fn signal(pid: u32, number: i32) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(number)) {
+    if let (Some(pid), Some(signal)) = (self::number(pid), Signal::from_named_raw(number)) {
         let _ = kill_process(pid, signal);
     }
+}
+
+fn number(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
 fn explain(status: ExitStatus, kills: Option<&MemoryKills>) -> String {

@@ -177,6 +177,12 @@ impl Model {
         self.on(Event::ClientLost { client });
     }
 
+    /// A client takes nothing for a while, or takes again.
+    pub(super) fn fill(&mut self, client: ClientId, full: bool) {
+        let event = if full { Event::ClientFull { client } } else { Event::ClientRoom { client } };
+        self.on(event);
+    }
+
     /// A message of a client, which uses up so many numbers.
     pub(super) fn say(
         &mut self,
@@ -296,6 +302,10 @@ impl Model {
 
     /// Everybody reads and works until nobody has anything left to do.
     pub(super) fn settle(&mut self) {
+        let clients: Vec<_> = self.clients.keys().copied().collect();
+        for client in clients {
+            self.fill(client, false);
+        }
         if self.engines.is_empty() {
             self.join_engine();
         }

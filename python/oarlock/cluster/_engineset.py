@@ -47,9 +47,13 @@ class EngineSet:
         return [number for number, _, pid, _ in self._core.engines() if pid in pids]
 
     def missing(self) -> list[int]:
-        """Seats in which no process has become an engine yet."""
+        """Seats that wait for an engine: the first, or one that joins anew.
+
+        One whose engine ended does not: it was there, and its end is told otherwise.
+        """
         looks = zip(self.seats, self._core.seats(self.seats), strict=True)
-        return [seat for seat, (_, joined) in looks if not joined]
+        strangers = self._strangers()
+        return [seat for seat, (pid, joined) in looks if not joined or pid in strangers]
 
     def signal(self, number: int) -> None:
         """Send a signal to each process of the set."""

@@ -12,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group,
 use tokio::io::unix::AsyncFd;
 
 use super::memory_kills::MemoryKills;
+use crate::wire::limits::FORCED;
 
 /// Bytes of the end of an engine's log that are told when it ends.
 const TAIL: u64 = 2048;
@@ -86,6 +87,8 @@ pub(super) struct End {
     pub(super) cause: String,
     /// The end of its log.
     pub(super) output: String,
+    /// Whether it gave itself up because of the task it ran.
+    pub(super) forced: bool,
 }
 
 impl Started {
@@ -108,12 +111,14 @@ impl Started {
         if let Some(pid) = number(child.id()) {
             let _ = kill_process_group(pid, Signal::KILL);
         }
-        let cause = match child.try_wait() {
+        let status = child.try_wait();
+        let forced = matches!(&status, Ok(Some(status)) if status.code() == Some(FORCED));
+        let cause = match status {
             Ok(Some(status)) => explain(status, kills.as_ref()),
             // Somebody else in this process reaped it.
             Ok(None) | Err(_) => "ended for an unknown reason".to_owned(),
         };
-        End { cause, output: tail(&log).unwrap_or_default() }
+        End { cause, output: tail(&log).unwrap_or_default(), forced }
     }
 }
 

@@ -251,7 +251,7 @@ fn first() -> Vec<(&'static str, Vec<u8>)> {
     let rules = Rules { retries: 3, timeout: 1 << 20, force: true };
     let sign = Some(Sign { descriptor: 8, nonce: u64::MAX });
     let hello = Hello { token: vec![1; 32], role: Role::Engine, session, pid: 7, host: "here".into(), python: "3.11".into(), lease: u64::MAX, tally: sign };
-    let welcome = Welcome::Accepted { ctl: "a".repeat(32), bulk: "b".repeat(32), number: 3, controller: session, pid: 7 };
+    let welcome = Welcome::Accepted { ctl: "a".repeat(32), bulk: "b".repeat(32), number: 3, controller: session, pid: 7, beat: 1000 };
     vec![
         ("from-client-func", packed(0, vec![FromClient::Func(func), FromClient::Forget(func)], &[20], false)),
         ("from-client-submit", packed(0, vec![FromClient::Submit { first: 7, func, kind, target: Target::Any, counts: vec![1, 2], rules }], &[3, 0, 40], false)),

@@ -99,7 +99,10 @@ impl Model {
                 engine.inbox.push_back(message.head);
             }
             Effect::EndEngine(engine) => assert!(!self.engines.contains_key(&engine)),
-            Effect::SignalEngine(..) | Effect::Stop => {}
+            Effect::SignalEngine(..)
+            | Effect::ReplaceEngine(_)
+            | Effect::TellHealth(..)
+            | Effect::Stop => {}
         }
     }
 

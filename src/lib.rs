@@ -9,6 +9,7 @@
 //! - [`engine`]: runs one task at a time and reports.
 //! - [`client`]: what is pending and who waits for it.
 //! - [`clock`]: the clock on the wall, for stamps.
+//! - `sim`: tests only: all of these but the sockets, in one thread, under chance.
 //! - `bindings`: the only room that knows Python.
 
 #[cfg(feature = "python")]
@@ -18,5 +19,7 @@ pub mod clock;
 pub mod controller;
 pub mod engine;
 pub mod memory;
+#[cfg(test)]
+mod sim;
 pub mod transport;
 pub mod wire;

@@ -56,7 +56,7 @@ def _wanted(client: "Client") -> int:
         raise TypeError(
             "wait_for_engines needs a number: this client has no cluster to say how many"
         )
-    started = sum(len(engine_set.pids) for engine_set in cluster.engines.values())
+    started = sum(len(engine_set.seats) for engine_set in cluster.engines.values())
     return started or cluster.n or 1
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from oarlock import _jobs, _oarlock, error
 from oarlock._future import notice
-from oarlock.views.targets import normalise, resolve
+from oarlock.views.targets import EngineGone, normalise, resolve
 
 if TYPE_CHECKING:
     from oarlock.cluster import Cluster
@@ -75,6 +75,46 @@ class Control:
         if isinstance(aim, int):
             return dict(status.get(aim, {"queue": 0, "tasks": 0, "completed": 0}))
         return {"unassigned": unassigned, **status}
+
+    def engine_status(self, targets: Any = "all") -> dict[Any, Any]:
+        """Whether engines are alive, and what keeps them busy.
+
+        Args:
+            targets: ``'all'``, an engine id, or a list of ids.
+
+        Returns:
+            ``{<id>: {'state': s, 'silent': t, 'busy': b, 'pid': p, 'host': h}, ...}``. The state is
+            ``'alive'``, or ``'suspect'`` when the last sign of life is longer ago than the
+            cluster's ``suspect_after``; ``silent`` is how long ago, and ``busy`` how long the
+            present task has been running there, both in seconds. ``busy`` is None without a task.
+            For an engine id just its inner dict.
+
+        Raises:
+            EngineGone: When an engine is not there.
+
+        Example:
+            >>> import oarlock
+            >>> with oarlock.Cluster(n=1) as rc:
+            ...     status = rc.engine_status(0)
+            ...     status["state"], status["busy"]
+            ('alive', None)
+        """
+        aim = normalise(targets)
+        wanted = None if aim == "all" else resolve(self._core, aim)
+        engines, _ = self._ask("engine_status")
+        known = {number: (pid, host) for number, _, pid, host in self._core.engines()}
+        status = {}
+        for number, silent, suspect, busy in engines:
+            if wanted is None or number in wanted:
+                pid, host = known.get(number, (None, None))
+                state = "suspect" if suspect else "alive"
+                one = {"state": state, "silent": silent, "busy": busy, "pid": pid, "host": host}
+                status[number] = one
+        if not isinstance(aim, int):
+            return status
+        if aim not in status:
+            raise EngineGone(f"engine {aim} has just ended")
+        return status[aim]
 
     def hub_history(self) -> list[str]:
         """The msg_ids of all clients' tasks that the controller knows, first submitted first."""
@@ -280,17 +320,15 @@ class Control:
 
         Args:
             targets: ``'all'``, an engine id, or a list of ids.
-            restart: Must be false.
+            restart: Whether another process is started in place of each, which becomes an engine
+                with a new id.
             hub: Also end the controller, and close this client. Always blocks.
             block: Whether to wait until the engines are gone; None for the client's `block`.
 
         Raises:
-            NotImplementedError: When `restart` is true.
             EngineGone: When an engine is not there.
         """
         self._check()
-        if restart:
-            raise NotImplementedError("engines are not restarted; start new ones with the cluster")
         if hub:
             self._stop_controller()
             return None
@@ -300,7 +338,7 @@ class Control:
 
         def end() -> None:
             if engines:
-                self._ask("shutdown", engines)
+                self._ask("restart" if restart else "shutdown", engines)
 
         blocking = self.block if block is None else block
         future = self._do(end, blocking)

@@ -114,6 +114,9 @@ class Tasks:
         """Items finished, also inside chunks that still run."""
     def item_counts(self) -> list[int] | None:
         """Items per task; None when every task is one item."""
+    def newly_done(self, seen: bytearray, /) -> list[int]:
+        """Indexes of the finished tasks whose byte in `seen` is 0, first finished first; sets it.
+        Places in `completion_order` may shift while tasks finish; this gives each index once."""
     def completion_order(self) -> list[int]:
         """Indexes of the finished tasks, first finished first."""
     # --- waiting; `timeout` in seconds, None for ever; False when it ran out
@@ -179,9 +182,13 @@ class Log:
 class Client:
     """One session with a controller; its I/O runs in a thread that never takes the GIL."""
     @staticmethod
-    def embed(directory: str) -> Client:
+    def embed(
+        directory: str, restart: bool = False, patience: tuple[float, float] | None = None
+    ) -> Client:
         """A client with a controller of its own in this process. The directory is made if it is not
-        there and removed at the end, with all in it. Raises OSError."""
+        there and removed at the end, with all in it. Raises OSError.
+        `restart`: whether engines that end by themselves are replaced. `patience`: seconds of
+        silence after which an engine is suspect and lost."""
     @staticmethod
     def connect(directory: str, timeout: float = 10.0, lease: float | None = None) -> Client:
         """A client of the controller that runs in `directory`; when it is gone its tasks run on for
@@ -205,7 +212,12 @@ class Client:
     def spawn(
         self, argv: list[str], count: int, env: dict[str, str], log_directory: str
     ) -> list[int]:
-        """Embedded only: start `count` engine processes and watch them; their pids."""
+        """Embedded only: start `count` engine processes and watch them; the seats that they, and
+        whoever replaces them, sit in."""
+    def seats(self, seats: Sequence[int]) -> list[tuple[int | None, bool]]:
+        """For each seat the process in it, and whether any in it has become an engine."""
+    def retire(self, seats: Sequence[int]) -> None:
+        """Nobody follows the processes in these seats."""
     def spawned_failures(self) -> list[str]:
         """Why spawned processes ended before they joined (cause and last output), if any did."""
     # --- submission; all return at once unless the bytes in flight exceed the bound
@@ -277,7 +289,8 @@ class Client:
         """Drop the records of finished tasks; None for all."""
     def request(self, kind: str, argument: Any = None, timeout: float | None = None) -> Any:
         """'queue_status' -> (unassigned, [(engine, queue, tasks, completed)]), 'history' -> msg_ids,
-        'purge' (msg_ids or None), 'shutdown' (engine ids), 'signal' ((ids, number)), 'stop'.
+        'purge' (msg_ids or None), 'shutdown' and 'restart' (engine ids),
+        'engine_status' -> ([(engine, silent, suspect, busy)], failed starts), 'signal' ((ids, number)), 'stop'.
         Raises RuntimeError with the controller's reason, TimeoutError."""
     def forget_token(self, token: int) -> None:
         """Do not queue this token any more."""
@@ -347,7 +360,13 @@ def exiting() -> None:
     """The interpreter is about to end: other threads that wait here never come back to it."""
 
 def serve(
-    directory: str, argv: list[str], count: int, env: dict[str, str], log_directory: str
+    directory: str,
+    argv: list[str],
+    count: int,
+    env: dict[str, str],
+    log_directory: str,
+    restart: bool = False,
+    patience: tuple[float, float] | None = None,
 ) -> None:
     """Run a controller in `directory` with `count` engines started as `argv` until it is stopped
     by a client, SIGTERM or SIGINT. Raises OSError when one already runs there."""

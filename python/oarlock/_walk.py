@@ -27,7 +27,7 @@ class Walk:
         ordered: in order of submission; else in order of completion.
     """
 
-    __slots__ = ("_at", "_cells", "_count", "_longest", "_order", "_ordered", "_tasks")
+    __slots__ = ("_at", "_cells", "_count", "_longest", "_order", "_ordered", "_seen", "_tasks")
 
     def __init__(self, tasks: "_oarlock.Tasks", cells: _outcomes.Cells, ordered: bool) -> None:
         self._tasks = tasks
@@ -36,7 +36,9 @@ class Walk:
         self._count = len(tasks)
         self._at = 0
         self._longest = 1
+        # What is done and was not given yet, the next one last; and which tasks were ever in there.
         self._order: list[int] = []
+        self._seen = bytearray(0 if ordered else self._count)
 
     def take(self) -> list[tuple[int, Any]] | None:
         """Give the next run of ``(index, cell)``.
@@ -58,9 +60,12 @@ class Walk:
         return range(start, start + self._tasks.done_from(start, self._longest))
 
     def _next_done(self) -> Sequence[int]:
-        if self._at >= len(self._order):
-            self._order = self._tasks.completion_order()
-        return self._order[self._at : self._at + self._longest]
+        if not self._order:
+            self._order = self._tasks.newly_done(self._seen)
+            self._order.reverse()
+        run = self._order[: -self._longest - 1 : -1]
+        del self._order[-self._longest :]
+        return run
 
     def wanted(self) -> dict[str, int]:
         """Say for which task, or how many, `Tasks.notify` is to wait."""

@@ -43,11 +43,12 @@ def _start(options: argparse.Namespace) -> int:
     from oarlock.cluster import standalone
 
     n = launch.engine_count(options.n)
+    care = launch.Care(options.restart, options.suspect_after, options.lost_after)
     if options.daemonize:
-        record = standalone.detach(options.cluster_id, n, _START_TIMEOUT)
+        record = standalone.detach(options.cluster_id, n, _START_TIMEOUT, care)
         _describe(record, foreground=False)
     else:
-        standalone.serve(options.cluster_id, n, _describe, options.log_file)
+        standalone.serve(options.cluster_id, n, _describe, options.log_file, care)
         print("stopped", flush=True)
     return 0
 
@@ -163,6 +164,23 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("-n", type=_count, help="how many engines (default: one per CPU)")
     start.add_argument("--cluster-id", default="", metavar="ID", help="a name for the cluster")
     start.add_argument("--daemonize", action="store_true", help="return when the engines are ready")
+    start.add_argument(
+        "--restart", action="store_true", help="replace engines that end by themselves"
+    )
+    start.add_argument(
+        "--suspect-after",
+        type=float,
+        default=3.0,
+        metavar="S",
+        help="seconds of silence after which an engine is shown as suspect (default: 3)",
+    )
+    start.add_argument(
+        "--lost-after",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="seconds of silence after which an engine is given up (default: 10)",
+    )
     start.add_argument("--log-file", help=argparse.SUPPRESS)
     start.set_defaults(run=_start)
 

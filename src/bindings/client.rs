@@ -17,7 +17,7 @@ use super::{buffers, errors, packed, wait};
 use crate::client::remote::Remote;
 use crate::client::{Core, Submission};
 use crate::clock::wall_clock;
-use crate::controller::{Embedded, Recipe};
+use crate::controller::{Care, Embedded, Recipe};
 use crate::wire::message::runs;
 use crate::wire::{EngineId, FuncId, Kind, Reply, Request, Rules, SessionId, Target};
 
@@ -54,6 +54,14 @@ pub(crate) fn python_version(py: Python<'_>) -> String {
 fn func_id(func: &[u8]) -> PyResult<FuncId> {
     let id = func.try_into();
     id.map(FuncId).map_err(|_| PyValueError::new_err("a function's name has 16 bytes"))
+}
+
+/// From the policy, and seconds of silence after which an engine is suspect and lost.
+pub(crate) fn care(restart: bool, patience: Option<(f64, f64)>) -> PyResult<Care> {
+    let Some((suspect, lost)) = patience else { return Ok(Care { restart, ..Care::default() }) };
+    let [suspect, lost] = [milliseconds(suspect)?, milliseconds(lost)?]
+        .map(|time| Duration::from_millis(u64::from(time)));
+    Ok(Care::new(restart, suspect, lost))
 }
 
 /// Seconds as the wire has them; at least 1 ms, since 0 stands for none.
@@ -163,11 +171,17 @@ impl Drop for PyClient {
 #[pymethods]
 impl PyClient {
     #[staticmethod]
-    #[pyo3(signature = (directory))]
-    fn embed(py: Python<'_>, directory: PathBuf) -> PyResult<Self> {
+    #[pyo3(signature = (directory, restart=false, patience=None))]
+    fn embed(
+        py: Python<'_>,
+        directory: PathBuf,
+        restart: bool,
+        patience: Option<(f64, f64)>,
+    ) -> PyResult<Self> {
+        let policy = care(restart, patience)?;
         let python = python_version(py);
         let place = directory.clone();
-        let embedded = py.detach(move || Embedded::start(&place, python, bound()));
+        let embedded = py.detach(move || Embedded::start(&place, python, bound(), policy));
         let embedded = embedded?;
         let core = embedded.core.clone();
         Ok(Self::new(core, Controller::Embedded(embedded), directory))
@@ -337,7 +351,23 @@ impl PyClient {
             return Err(PyRuntimeError::new_err(text));
         };
         let recipe = Recipe { argv, env, log_directory };
-        py.detach(|| embedded.spawn(&recipe, count)).map_err(Into::into)
+        py.detach(|| embedded.spawn(recipe, count)).map_err(Into::into)
+    }
+
+    fn seats(&self, py: Python<'_>, seats: Vec<u32>) -> PyResult<Vec<(Option<u32>, bool)>> {
+        self.born.check(py)?;
+        Ok(match &*self.controller {
+            Controller::Embedded(embedded) => embedded.seats(&seats),
+            Controller::Remote(_) => Vec::new(),
+        })
+    }
+
+    fn retire(&self, py: Python<'_>, seats: Vec<u32>) -> PyResult<()> {
+        self.born.check(py)?;
+        if let Controller::Embedded(embedded) = &*self.controller {
+            embedded.retire(&seats);
+        }
+        Ok(())
     }
 
     fn spawned_failures(&self, py: Python<'_>) -> PyResult<Vec<String>> {
@@ -589,6 +619,8 @@ fn question(kind: &str, argument: Option<&Bound<'_, PyAny>>) -> PyResult<Request
         "history" => Request::History,
         "stop" => Request::Stop,
         "shutdown" => Request::Shutdown(engines(argument.ok_or_else(missing)?.extract()?)),
+        "restart" => Request::Restart(engines(argument.ok_or_else(missing)?.extract()?)),
+        "engine_status" => Request::EngineStatus,
         "signal" => {
             let (ids, number) = argument.ok_or_else(missing)?.extract()?;
             Request::Signal(engines(ids), number)
@@ -616,6 +648,10 @@ fn answer(py: Python<'_>, reply: Reply) -> PyResult<Bound<'_, PyAny>> {
                 [waiting.into_pyobject(py)?.into_any(), engines.into_pyobject(py)?.into_any()],
             )?
             .into_any())
+        }
+        Reply::EngineStatus(engines, failures) => {
+            let engines = engines.into_iter().map(|e| (e.id.0, e.silent, e.suspect, e.busy));
+            Ok((engines.collect::<Vec<_>>(), failures).into_pyobject(py)?.into_any())
         }
         Reply::History(ids) => {
             let each = ids.into_iter().flat_map(|(session, first, count)| {

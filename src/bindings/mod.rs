@@ -26,6 +26,8 @@ use crate::controller::Recipe;
 
 /// Runs a controller until it is stopped by a client, SIGTERM or SIGINT.
 #[pyfunction]
+#[pyo3(signature = (directory, argv, count, env, log_directory, restart=false, patience=None))]
+#[allow(clippy::too_many_arguments, reason = "Python calls it with keywords")]
 fn serve(
     py: Python<'_>,
     directory: PathBuf,
@@ -33,10 +35,13 @@ fn serve(
     count: usize,
     env: HashMap<String, String>,
     log_directory: PathBuf,
+    restart: bool,
+    patience: Option<(f64, f64)>,
 ) -> PyResult<()> {
     let python = client::python_version(py);
+    let care = client::care(restart, patience)?;
     let recipe = Recipe { argv, env, log_directory };
-    py.detach(move || crate::controller::serve(&directory, python, recipe, count))?;
+    py.detach(move || crate::controller::serve(&directory, python, recipe, count, care))?;
     Ok(())
 }
 

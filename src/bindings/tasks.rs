@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList};
 
 use super::fork::Born;
 use super::{buffers, plain, wait};
@@ -169,6 +169,13 @@ impl PyTasks {
 
     fn completion_order(&self, py: Python<'_>) -> PyResult<Vec<usize>> {
         Ok(self.here(py)?.completion_order())
+    }
+
+    fn newly_done(&self, py: Python<'_>, seen: &Bound<'_, PyByteArray>) -> PyResult<Vec<usize>> {
+        let tasks = self.here(py)?;
+        // SAFETY: while it is used this thread stays attached and runs no Python code, so nobody
+        // reads, writes or resizes it.
+        Ok(tasks.newly_done(unsafe { seen.as_bytes_mut() }))
     }
 
     // --- waiting

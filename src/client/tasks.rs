@@ -367,6 +367,29 @@ impl Tasks {
         order.into_iter().map(|(_, _, index)| index).collect()
     }
 
+    /// Indexes of the finished tasks that are not `seen`, first finished first, and marks them so.
+    /// `seen` has one byte, 0 or 1, for each task.
+    ///
+    /// The place of a task in [`completion_order`](Self::completion_order) is not final: it goes by
+    /// stamps of a clock that may jump, and another task may be entered while the records are read.
+    /// So who walks along asks for what is new.
+    pub fn newly_done(&self, seen: &mut [u8]) -> Vec<usize> {
+        let mut order = Vec::new();
+        let mut index = 0;
+        self.for_each(|record| {
+            if record.state != State::Pending && seen.get(index) == Some(&0) {
+                order.push((record.received, record.rank, index));
+            }
+            index += 1;
+        });
+        order.sort_unstable();
+        let order: Vec<_> = order.into_iter().map(|(_, _, index)| index).collect();
+        for index in &order {
+            seen[*index] = 1;
+        }
+        order
+    }
+
     /// Forgets the outcomes of these of them, or of all, not their records, where no set holds
     /// them that was not made from this one. Indexes must be below `len`.
     pub fn release(&self, indexes: Option<&[usize]>) {

@@ -197,13 +197,7 @@ impl Turn<'_> {
             return;
         }
         let text = texts::no_engine_of(&lanes.get(lane).asked, self.state.engines.list());
-        let text = Bytes::from(text);
-        let waiting: Vec<_> = lanes.get(lane).queue.iter(&self.state.tasks).collect();
-        for key in waiting {
-            let state = &mut *self.state;
-            state.lanes.get_mut(lane).queue.remove(&mut state.tasks, key);
-            self.finish(key, Outcome::refused(&text));
-        }
+        self.refuse_waiting(lane, &Bytes::from(text));
     }
 }
 

@@ -15,6 +15,12 @@ impl State {
             listed += self.check_engine(engine);
         }
         listed += self.check_lanes();
+        listed += self.parked.values().map(|list| self.count(list, None, None)).sum::<usize>();
+        for (client, list) in &self.parked {
+            let parked = |key| self.tasks.get(key).is_parked();
+            assert!(self.clients.is_alive(*client), "only of the living are tasks parked");
+            assert!(list.iter(&self.tasks).all(parked), "a parked task knows it");
+        }
         assert_eq!(listed, self.tasks.len(), "every task stands in one list");
         self.check_ready();
         self.check_movable();

@@ -58,6 +58,11 @@ impl Clients {
         self.map.get_mut(&id).filter(|client| client.alive)
     }
 
+    /// A client of which something is known.
+    pub(crate) fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
+        self.map.get_mut(&id)
+    }
+
     /// Whether a client is there.
     pub(crate) fn is_alive(&self, id: ClientId) -> bool {
         self.map.get(&id).is_some_and(|client| client.alive)

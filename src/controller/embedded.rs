@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::revive::Care;
 use super::run::{Handle, Shell};
 use super::spawn::{Recipe, kill};
 use crate::client::{Core, Lifetime};
@@ -23,11 +24,11 @@ pub struct Embedded {
 impl Embedded {
     /// Opens a cluster in `directory`; `python` is the version of the interpreter, `bound` the
     /// bytes of arguments its client may have in flight.
-    pub fn start(directory: &Path, python: String, bound: u64) -> io::Result<Self> {
+    pub fn start(directory: &Path, python: String, bound: u64, policy: Care) -> io::Result<Self> {
         let runtime = transport::runtime()?;
         let mut shell = {
             let _inside = runtime.enter();
-            Shell::open(directory, python, true)?
+            Shell::open(directory, python, true, policy)?
         };
         let core = shell.embed(bound);
         let handle = shell.handle();
@@ -43,14 +44,24 @@ impl Embedded {
         Ok(Self { core, handle, directory: directory.to_owned(), thread })
     }
 
-    /// Starts `count` engine processes; their ids.
-    pub fn spawn(&self, recipe: &Recipe, count: usize) -> io::Result<Vec<u32>> {
+    /// Starts `count` engine processes; the seats they and their successors have.
+    pub fn spawn(&self, recipe: Recipe, count: usize) -> io::Result<Vec<u32>> {
         spawn(&self.handle, recipe, count)
+    }
+
+    /// For each of these seats: the process in it, and whether one ever became an engine.
+    pub fn seats(&self, seats: &[u32]) -> Vec<(Option<u32>, bool)> {
+        self.handle.seats.look(seats)
+    }
+
+    /// When the processes in these seats end, nobody is to follow them.
+    pub fn retire(&self, seats: &[u32]) {
+        self.handle.seats.retire(seats);
     }
 
     /// Why processes ended before they joined.
     pub fn failures(&self) -> Vec<String> {
-        self.handle.outlook.failures()
+        self.handle.seats.failures()
     }
 
     /// Ends the engines, the controller and its thread. Idempotent.
@@ -73,23 +84,25 @@ impl Drop for Embedded {
     }
 }
 
-/// Starts `count` engine processes of the controller behind `handle`; their ids.
-pub(super) fn spawn(handle: &Handle, recipe: &Recipe, count: usize) -> io::Result<Vec<u32>> {
-    let mut pids = Vec::with_capacity(count);
+/// Starts `count` engine processes of the controller behind `handle`; their seats.
+pub(super) fn spawn(handle: &Handle, recipe: Recipe, count: usize) -> io::Result<Vec<u32>> {
+    let recipe = Arc::new(recipe);
+    let (mut seats, mut pids) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for _ in 0..count {
         match recipe.start() {
             Ok(started) => {
+                let seat = handle.seats.open(recipe.clone(), started.pid());
                 pids.push(started.pid());
-                handle.watch(started);
+                seats.push(seat);
+                handle.watch(seat, started);
             }
             Err(error) => {
                 // All or none.
-                for pid in pids {
-                    kill(pid);
-                }
+                handle.seats.retire(&seats);
+                pids.into_iter().for_each(kill);
                 return Err(error);
             }
         }
     }
-    Ok(pids)
+    Ok(seats)
 }

@@ -1,8 +1,8 @@
 //! What may happen to the controller, and what it may want done about it.
 
 use crate::wire::{
-    ClientId, EngineId, EngineInfo, FromClient, FromEngine, Message, SessionId, Stamp, ToClient,
-    ToEngine,
+    ClientId, EngineId, EngineInfo, FromClient, FromEngine, Health, Message, SessionId, Stamp,
+    ToClient, ToEngine,
 };
 
 /// Something that happened outside.
@@ -40,6 +40,16 @@ pub enum Event {
         /// The end of its log.
         output: String,
     },
+    /// What a client was told waits here, since it takes nothing; more than there may be.
+    ClientFull {
+        /// The client.
+        client: ClientId,
+    },
+    /// It has taken enough of that.
+    ClientRoom {
+        /// The client.
+        client: ClientId,
+    },
     /// Time passed, see [`Reactor::deadline`](super::Reactor::deadline).
     Tick,
     /// A client said something.
@@ -58,6 +68,11 @@ pub enum Effect {
     /// Nothing of this engine is wanted any more: close what is left of its session and end what
     /// is left of its process. May concern an engine that is long gone.
     EndEngine(EngineId),
+    /// When the process of this engine has ended, start another in its place.
+    ReplaceEngine(EngineId),
+    /// Answer this request of a client by how the engines are, after adding what only the
+    /// surroundings know: how long each has been silent.
+    TellHealth(ClientId, u64, Vec<Health>),
     /// Send a signal to an engine's process.
     SignalEngine(EngineId, i32),
     /// End every engine and the controller, after what was sent before has left.

@@ -11,6 +11,7 @@
 //! - `settle`, `outcomes`: the end of a task, told once and kept for a while.
 //! - `run`, `spawn`, `memory_kills`, `embedded`, `standalone`: the shell, the only files here with
 //!   I/O.
+//! - `revive`: whether and when an engine process that ended is replaced.
 //! - `tasks`, `engines`, `clients`, `funcs`: the books; `state` holds them, `check` audits them.
 //! - `slab`, `span`, `index`, `hash`: what the books are made of.
 
@@ -26,10 +27,12 @@ mod index;
 mod lanes;
 mod memory_kills;
 mod outcomes;
+mod parked;
 mod ranks;
 mod reactor;
 mod report;
 mod request;
+mod revive;
 mod run;
 mod schedule;
 mod settle;
@@ -48,6 +51,7 @@ mod tests;
 pub use embedded::Embedded;
 pub use event::{Effect, Event, Now};
 pub use reactor::Reactor;
+pub use revive::Care;
 pub use spawn::Recipe;
 pub use standalone::serve;
 pub use state::Limits;

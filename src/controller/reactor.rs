@@ -30,6 +30,8 @@ impl Reactor {
             Event::ClientJoined { client, session, lease } => {
                 turn.on_client_joined(client, session, lease);
             }
+            Event::ClientFull { client } => turn.on_client_full(client),
+            Event::ClientRoom { client } => turn.on_client_room(client),
             Event::Tick => {}
             Event::ClientLost { client } => turn.on_client_lost(client),
             Event::EngineJoined { info } => turn.on_engine_joined(info),
@@ -69,7 +71,7 @@ impl Reactor {
 
     /// Those of them that no engine holds.
     pub fn waiting(&self) -> u64 {
-        self.state.lanes.waiting()
+        self.state.waiting()
     }
 
     /// Outcomes kept for whoever asks.
@@ -104,6 +106,8 @@ impl Turn<'_> {
         let Some(gone) = self.state.clients.alive(client) else { return };
         gone.alive = false;
         let lease = gone.lease;
+        self.on_client_room(client);
+        let Some(gone) = self.state.clients.get_mut(client) else { return };
         let mut funcs: Vec<_> = std::mem::take(&mut gone.funcs).into_iter().collect();
         funcs.sort_unstable();
         for func in funcs {

@@ -1,7 +1,9 @@
 //! Questions of clients and their answers.
 
 use crate::wire::message::{Run, runs};
-use crate::wire::{ClientId, EngineId, Message, Reply, Request, TaskId, ToClient, ToEngine};
+use crate::wire::{
+    ClientId, EngineId, Health, Message, Reply, Request, TaskId, ToClient, ToEngine,
+};
 
 use super::event::Effect;
 use super::state::{State, Turn};
@@ -15,7 +17,13 @@ impl Turn<'_> {
             Request::History => Reply::History(self.state.history()),
             Request::Purge(tasks) => self.purge(tasks),
             Request::Shutdown(engines) => self.shut_down(&engines),
+            Request::Restart(engines) => self.restart(&engines),
             Request::Signal(engines, signal) => self.signal(&engines, signal),
+            Request::EngineStatus => {
+                let health = self.health();
+                self.out.push(Effect::TellHealth(client, id, health));
+                return;
+            }
             Request::Stop => {
                 stop = true;
                 Reply::Done
@@ -68,6 +76,24 @@ impl Turn<'_> {
         Reply::Done
     }
 
+    /// As [`Turn::shut_down`], with another process in place of each.
+    fn restart(&mut self, engines: &[EngineId]) -> Reply {
+        let reply = self.shut_down(engines);
+        if reply == Reply::Done {
+            self.out.extend(engines.iter().copied().map(Effect::ReplaceEngine));
+        }
+        reply
+    }
+
+    fn health(&self) -> Vec<Health> {
+        let engines = self.state.engines.iter().map(|engine| {
+            let since = self.now.mono.saturating_sub(engine.front_since);
+            let busy = (engine.held() > 0).then_some(since as f64 / 1e9);
+            Health { id: engine.info.id, silent: 0.0, suspect: false, busy }
+        });
+        engines.collect()
+    }
+
     fn signal(&mut self, engines: &[EngineId], signal: i32) -> Reply {
         if let Some(refusal) = self.refuse_unknown(engines) {
             return refusal;
@@ -89,7 +115,7 @@ impl State {
             let (direct, balanced) = (engine.direct.len(), engine.balanced.len());
             (engine.info.id, u64::from(direct), u64::from(balanced), engine.completed)
         });
-        Reply::QueueStatus(self.lanes.waiting(), engines.collect())
+        Reply::QueueStatus(self.waiting(), engines.collect())
     }
 
     fn history(&self) -> Vec<Run> {

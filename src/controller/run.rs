@@ -4,7 +4,7 @@
 //! same shell serves an embedded controller, whose own client is a function call away, and one that
 //! runs alone.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
+use super::revive::{Care, Departure, Seats, Wish, stillborn};
 use super::spawn::{self, End, Started};
 use super::{Effect, Event, Limits, Now, Reactor};
 use crate::client::{Core, Uplink};
@@ -36,6 +37,8 @@ const MERGE: Duration = Duration::from_millis(500);
 /// child of that process may hold it open.
 const RUN_OUT: Duration = Duration::from_millis(50);
 
+/// How often a client that takes nothing is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 /// Tasks of the embedded client that are taken in before the sockets are looked at again.
 const PORTION: usize = 1024;
 
@@ -47,13 +50,15 @@ enum Incoming {
     Arrival(Arrival),
     /// A process that was started here ended.
     Ended(u32, End),
+    /// Another process is to be started in this seat.
+    Vacant(u32),
     /// The session or the process of this engine ended some time ago, and the other has not been
     /// seen to.
     Overdue(EngineId),
 }
 
 enum Control {
-    Watch(Started),
+    Watch(u32, Started),
     Stop,
 }
 
@@ -87,31 +92,18 @@ impl Uplink for Direct {
     }
 }
 
-/// What the shell tells to those who started engines.
-#[derive(Default)]
-pub(super) struct Outlook {
-    failures: Mutex<Vec<String>>,
-}
-
-impl Outlook {
-    /// Why processes ended before they joined.
-    pub(super) fn failures(&self) -> Vec<String> {
-        self.failures.lock().clone()
-    }
-}
-
 /// A hand on a running controller.
 #[derive(Clone)]
 pub(super) struct Handle {
     sender: mpsc::Sender<Incoming>,
-    /// See [`Outlook`].
-    pub(super) outlook: Arc<Outlook>,
+    /// The processes started here.
+    pub(super) seats: Arc<Seats>,
 }
 
 impl Handle {
     /// Watches a process that is to become an engine. Must not be called on the I/O thread.
-    pub(super) fn watch(&self, started: Started) {
-        let _ = self.sender.blocking_send(Incoming::Control(Control::Watch(started)));
+    pub(super) fn watch(&self, seat: u32, started: Started) {
+        let _ = self.sender.blocking_send(Incoming::Control(Control::Watch(seat, started)));
     }
 
     /// Ends the engines and then the controller. Must not be called on the I/O thread.
@@ -136,6 +128,17 @@ struct Engine {
     end: Option<End>,
     /// Something came since its process ended or was last looked at.
     heard: bool,
+    /// It was given up because it fell silent.
+    silent: bool,
+}
+
+/// A process that was started here.
+struct Process {
+    seat: u32,
+    since: Instant,
+    /// The engine it became, if it did.
+    engine: Option<EngineId>,
+    wish: Wish,
 }
 
 /// A controller that has not been started yet.
@@ -150,11 +153,14 @@ pub(super) struct Shell {
     /// What was taken out of the inbox and not handled yet.
     submitted: VecDeque<Message<FromClient>>,
     local: Option<Arc<Core>>,
-    outlook: Arc<Outlook>,
+    seats: Arc<Seats>,
+    care: Care,
     clients: HashMap<ClientId, Outbox<ToClient>>,
+    /// Those that were told more than they take.
+    full: HashSet<ClientId>,
     engines: HashMap<EngineId, Engine>,
-    /// Processes started here: the engine each became, if it did.
-    processes: HashMap<u32, Option<EngineId>>,
+    /// Processes started here that have not been seen to end.
+    processes: HashMap<u32, Process>,
     next_client: u32,
     next_engine: u32,
     epoch: Instant,
@@ -166,7 +172,12 @@ pub(super) struct Shell {
 
 impl Shell {
     /// Opens the door of a cluster in `directory`. Must be called inside a runtime.
-    pub(super) fn open(directory: &Path, python: String, embedded: bool) -> io::Result<Self> {
+    pub(super) fn open(
+        directory: &Path,
+        python: String,
+        embedded: bool,
+        care: Care,
+    ) -> io::Result<Self> {
         let (session, pid, token) = (place::session()?, std::process::id(), place::token()?);
         place::prepare(directory)?;
         let (sender, incoming) = mpsc::channel(256);
@@ -185,8 +196,10 @@ impl Shell {
             inbox: Arc::default(),
             submitted: VecDeque::new(),
             local: None,
-            outlook: Arc::default(),
+            seats: Arc::default(),
+            care,
             clients: HashMap::new(),
+            full: HashSet::new(),
             engines: HashMap::new(),
             processes: HashMap::new(),
             next_client: EMBEDDED.0 + 1,
@@ -200,7 +213,7 @@ impl Shell {
 
     /// A hand to keep while the shell runs.
     pub(super) fn handle(&self) -> Handle {
-        Handle { sender: self.sender.clone(), outlook: self.outlook.clone() }
+        Handle { sender: self.sender.clone(), seats: self.seats.clone() }
     }
 
     /// Where the messages of the client of this process lie.
@@ -226,7 +239,10 @@ impl Shell {
         let mut batch = Vec::with_capacity(64);
         let inbox = self.inbox.clone();
         while !self.stopping {
+            self.weigh();
             let deadline = self.reactor.deadline().map(|at| self.epoch + Duration::from_nanos(at));
+            let look = (!self.full.is_empty()).then(|| Instant::now() + LOOK);
+            let deadline = deadline.into_iter().chain(look).min();
             tokio::select! {
                 biased;
                 () = inbox.filled.notified() => {}
@@ -278,6 +294,27 @@ impl Shell {
         }
     }
 
+    /// Looks which clients take what they are told.
+    fn weigh(&mut self) {
+        let mut changed = Vec::new();
+        for (client, outbox) in &self.clients {
+            let (queued, full) = (outbox.queued_bytes(), self.full.contains(client));
+            if !full && queued > limits::QUEUED_MAX {
+                changed.push(Event::ClientFull { client: *client });
+            } else if full && queued <= limits::QUEUED_MAX / 2 {
+                changed.push(Event::ClientRoom { client: *client });
+            }
+        }
+        for event in changed {
+            match event {
+                Event::ClientFull { client } => self.full.insert(client),
+                Event::ClientRoom { client } => self.full.remove(&client),
+                _ => false,
+            };
+            self.handle_event(event);
+        }
+    }
+
     fn now(&self) -> Now {
         Now { mono: self.epoch.elapsed().as_nanos() as u64, wall: wall_clock() }
     }
@@ -312,6 +349,12 @@ impl Shell {
                 }
             }
             Effect::ToEngine(engine, message) => {
+                if matches!(message.head, ToEngine::Shutdown)
+                    && let Some(process) = self.process_of(engine)
+                    && process.wish == Wish::Life
+                {
+                    process.wish = Wish::End;
+                }
                 if let Some(peer) = self.engines.get(&engine)
                     && let Some(refused) = send_to_engine(&peer.outbox, message)
                 {
@@ -321,8 +364,12 @@ impl Shell {
             Effect::EndEngine(id) => {
                 if let Some(engine) = self.engines.remove(&id) {
                     engine.outbox.abort();
-                    // The process may have come back as another engine; then it is to live.
-                    if self.processes.get(&engine.pid) == Some(&Some(id)) {
+                    let Some(process) = self.processes.get(&engine.pid) else { return };
+                    // The process may have come back as another engine; then it is to live. One
+                    // that fell silent may do so yet, unless another is to follow it.
+                    let may_come =
+                        engine.silent && !self.care.restart && process.wish == Wish::Life;
+                    if process.engine == Some(id) && !may_come {
                         spawn::kill(engine.pid);
                     }
                 }
@@ -332,21 +379,30 @@ impl Shell {
                     spawn::signal(engine.pid, number);
                 }
             }
+            Effect::ReplaceEngine(engine) => {
+                if let Some(process) = self.process_of(engine) {
+                    process.wish = Wish::Another;
+                }
+            }
+            Effect::TellHealth(client, id, mut health) => {
+                for engine in &mut health {
+                    if let Some(peer) = self.engines.get(&engine.id) {
+                        let silence = peer.outbox.silence();
+                        engine.silent = silence.as_secs_f64();
+                        engine.suspect = silence >= self.care.patience.suspect;
+                    }
+                }
+                let body = Reply::EngineStatus(health, self.seats.failures());
+                let reply = Message::bare(ToClient::Reply { id, body });
+                self.carry_out(Effect::ToClient(client, reply), now);
+            }
             Effect::Stop => self.stopping = true,
         }
     }
 
     fn take(&mut self, incoming: Incoming) {
         match incoming {
-            Incoming::Control(Control::Watch(started)) => {
-                self.processes.insert(started.pid(), None);
-                let pid = started.pid();
-                let sender = self.sender.clone();
-                tokio::spawn(async move {
-                    let end = started.ended().await;
-                    let _ = sender.send(Incoming::Ended(pid, end)).await;
-                });
-            }
+            Incoming::Control(Control::Watch(seat, started)) => self.watch(seat, started),
             Incoming::Control(Control::Stop) => self.stopping = true,
             Incoming::Arrival(arrival) => self.arrive(arrival),
             Incoming::Client(client, transport::Event::Messages(messages)) => {
@@ -359,6 +415,7 @@ impl Shell {
                 if matches!(reason, CloseReason::Protocol(_)) {
                     self.door.note(&format!("client session {} was ended: {reason}", client.0));
                 }
+                self.full.remove(&client);
                 if self.clients.remove(&client).is_some() {
                     self.handle_event(Event::ClientLost { client });
                 }
@@ -376,6 +433,7 @@ impl Shell {
                 self.session_closed(engine, &reason);
             }
             Incoming::Ended(pid, end) => self.process_ended(pid, end),
+            Incoming::Vacant(seat) => self.fill(seat),
             Incoming::Overdue(engine) => self.overdue(engine),
         }
     }
@@ -387,7 +445,8 @@ impl Shell {
         }
         let Some(engine) = self.engines.get_mut(&id) else { return };
         engine.closed = Some(reason.to_string());
-        if engine.end.is_none() && self.processes.contains_key(&engine.pid) {
+        engine.silent = matches!(reason, CloseReason::Silent(_));
+        if engine.end.is_none() && !engine.silent && self.processes.contains_key(&engine.pid) {
             self.later(MERGE, Incoming::Overdue(id));
         } else {
             self.lose(id);
@@ -397,12 +456,14 @@ impl Shell {
     /// A process started here ended. What it sent before still counts, so its session is let
     /// run out.
     fn process_ended(&mut self, pid: u32, end: End) {
-        let Some(id) = self.processes.remove(&pid).flatten() else {
-            let End { cause, output } = end;
-            let text = format!("engine process {pid} ended before it joined: {cause}\n{output}");
-            self.outlook.failures.lock().push(text.trim_end().to_owned());
-            return;
-        };
+        let Some(process) = self.processes.remove(&pid) else { return };
+        let Process { seat, since, engine, mut wish } = process;
+        if end.forced && wish == Wish::Life {
+            wish = Wish::Another;
+        }
+        let how = Departure { lived: since.elapsed(), joined: engine.is_some(), wish };
+        self.leave(seat, how, || stillborn(pid, &end));
+        let Some(id) = engine else { return };
         let Some(engine) = self.engines.get_mut(&id) else { return };
         engine.end = Some(end);
         if engine.closed.is_some() {
@@ -411,6 +472,45 @@ impl Shell {
             engine.heard = false;
             self.later(RUN_OUT, Incoming::Overdue(id));
         }
+    }
+
+    /// A seat has become vacant.
+    fn leave(&self, seat: u32, how: Departure, why: impl FnOnce() -> String) {
+        if let Some(pause) = self.seats.left(seat, how, self.care.restart, why) {
+            self.later(pause, Incoming::Vacant(seat));
+        }
+    }
+
+    /// Starts another process in a seat, which takes a millisecond and happens rarely.
+    fn fill(&mut self, seat: u32) {
+        let Some(recipe) = self.seats.recipe(seat) else { return };
+        match recipe.start() {
+            Ok(started) => {
+                if !self.seats.take(seat, started.pid()) {
+                    spawn::kill(started.pid());
+                }
+                self.watch(seat, started);
+            }
+            Err(error) => self.leave(seat, Departure::default(), || {
+                format!("an engine process could not be started: {error}")
+            }),
+        }
+    }
+
+    fn watch(&mut self, seat: u32, started: Started) {
+        let (pid, since) = (started.pid(), Instant::now());
+        self.processes.insert(pid, Process { seat, since, engine: None, wish: Wish::Life });
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            let end = started.ended().await;
+            let _ = sender.send(Incoming::Ended(pid, end)).await;
+        });
+    }
+
+    /// The process of an engine, if it was started here.
+    fn process_of(&mut self, engine: EngineId) -> Option<&mut Process> {
+        let engine = self.engines.get(&engine)?;
+        self.processes.get_mut(&engine.pid)
     }
 
     /// One half of an engine ended and the other has not followed; what still comes is let come.
@@ -437,9 +537,10 @@ impl Shell {
         // From here on it begins nothing, whatever has become of it.
         let begun = tally.as_ref().map(Tally::close);
         let (closed, end) = (closed.take(), end.take());
-        let End { cause, output } = end.unwrap_or_else(|| End {
+        let End { cause, output, .. } = end.unwrap_or_else(|| End {
             cause: closed.unwrap_or_else(|| "it ended for an unknown reason".to_owned()),
             output: String::new(),
+            forced: false,
         });
         self.handle_event(Event::EngineLost { engine, begun, cause, output });
         self.engines.remove(&engine);
@@ -474,13 +575,22 @@ impl Shell {
                 let id = EngineId(self.next_engine);
                 let sink = Sink::new(sender, move |event| Incoming::Engine(id, event));
                 let tally = arrival.tally();
-                let Ok(outbox) = arrival.admit(id.0, Some(limits::SILENCE), sink) else { return };
+                let Ok(outbox) = arrival.admit(id.0, Some(self.care.patience), sink) else {
+                    return;
+                };
                 self.next_engine += 1;
-                let before = self.processes.get_mut(&pid).and_then(|engine| engine.replace(id));
-                let engine = Engine { outbox, pid, tally, closed: None, end: None, heard: false };
+                let process = self.processes.get_mut(&pid);
+                let seat = process.as_ref().map(|process| process.seat);
+                let before = process.and_then(|process| process.engine.replace(id));
+                let (closed, end, heard, silent) = (None, None, false, false);
+                let engine = Engine { outbox, pid, tally, closed, end, heard, silent };
                 self.engines.insert(id, engine);
                 let info = EngineInfo { id, session, pid, host };
                 self.handle_event(Event::EngineJoined { info });
+                // Now that clients know it, whoever waits for it may be told.
+                if let Some(seat) = seat {
+                    self.seats.joined(seat);
+                }
                 // The same process comes anew: what it was before is gone.
                 if let Some(before) = before {
                     self.lose(before);
@@ -500,7 +610,7 @@ impl Shell {
         }
         let deadline = tokio::time::Instant::now() + STOP_GRACE;
         // Processes that have not joined yet have nothing to finish.
-        for (pid, _) in self.processes.iter().filter(|(_, engine)| engine.is_none()) {
+        for (pid, _) in self.processes.iter().filter(|(_, process)| process.engine.is_none()) {
             spawn::kill(*pid);
         }
         while !self.processes.is_empty() || self.open_sessions() {
@@ -516,9 +626,9 @@ impl Shell {
                     self.clients.remove(&id);
                 }
                 Ok(Some(Incoming::Arrival(arrival))) => arrival.refuse("this cluster is stopping"),
-                Ok(Some(Incoming::Control(Control::Watch(started)))) => {
+                Ok(Some(Incoming::Control(Control::Watch(seat, started)))) => {
                     spawn::kill(started.pid());
-                    self.take(Incoming::Control(Control::Watch(started)));
+                    self.watch(seat, started);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break,

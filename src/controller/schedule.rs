@@ -142,11 +142,15 @@ impl Turn<'_> {
     /// if there is none.
     fn take(&mut self, lane: u32, engine: EngineId) -> bool {
         let state = &mut *self.state;
-        let queue = &mut state.lanes.get_mut(lane).queue;
-        let Some(key) = queue.front() else { return false };
-        queue.remove(&mut state.tasks, key);
-        self.give(key, engine);
-        true
+        loop {
+            let queue = &mut state.lanes.get_mut(lane).queue;
+            let Some(key) = queue.front() else { return false };
+            queue.remove(&mut state.tasks, key);
+            if state.parked.is_empty() || !state.park(key) {
+                self.give(key, engine);
+                return true;
+            }
+        }
     }
 
     /// Gives a task that stands in no list to a living engine, which is then to be published.

@@ -8,10 +8,11 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
 
 use super::memory_kills::MemoryKills;
+use crate::wire::limits::FORCED;
 
 /// Bytes of the end of an engine's log that are told when it ends.
 const TAIL: u64 = 2048;
@@ -38,7 +39,7 @@ pub(super) struct Started {
 
 impl Recipe {
     /// Starts one process, in a process group of its own so that Ctrl-C in a terminal is not
-    /// for it.
+    /// for it, and so that what its tasks start can be ended with it.
     pub(super) fn start(&self) -> io::Result<Started> {
         let (program, arguments) = self
             .argv
@@ -86,6 +87,8 @@ pub(super) struct End {
     pub(super) cause: String,
     /// The end of its log.
     pub(super) output: String,
+    /// Whether it gave itself up because of the task it ran.
+    pub(super) forced: bool,
 }
 
 impl Started {
@@ -103,12 +106,19 @@ impl Started {
         if let Ok(watched) = watched {
             let _ = watched.readable().await;
         }
-        let cause = match child.try_wait() {
+        // What its tasks left behind in its group goes with it. As long as it is not reaped, nobody
+        // else can have its number.
+        if let Some(pid) = number(child.id()) {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+        let status = child.try_wait();
+        let forced = matches!(&status, Ok(Some(status)) if status.code() == Some(FORCED));
+        let cause = match status {
             Ok(Some(status)) => explain(status, kills.as_ref()),
             // Somebody else in this process reaped it.
             Ok(None) | Err(_) => "ended for an unknown reason".to_owned(),
         };
-        End { cause, output: tail(&log).unwrap_or_default() }
+        End { cause, output: tail(&log).unwrap_or_default(), forced }
     }
 }
 
@@ -119,10 +129,13 @@ pub(super) fn kill(pid: u32) {
 
 /// Sends a signal to a process; one that is gone is no error.
 pub(super) fn signal(pid: u32, number: i32) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(number)) {
+    if let (Some(pid), Some(signal)) = (self::number(pid), Signal::from_named_raw(number)) {
         let _ = kill_process(pid, signal);
     }
+}
+
+fn number(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
 fn explain(status: ExitStatus, kills: Option<&MemoryKills>) -> String {

@@ -6,15 +6,22 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::revive::Care;
 use super::run::Shell;
 use super::spawn::Recipe;
 use crate::transport::{self, place};
 
 /// Runs a controller in `directory` with `count` engines until a client or a signal stops it.
-pub fn serve(directory: &Path, python: String, recipe: Recipe, count: usize) -> io::Result<()> {
+pub fn serve(
+    directory: &Path,
+    python: String,
+    recipe: Recipe,
+    count: usize,
+    care: Care,
+) -> io::Result<()> {
     let runtime = transport::runtime()?;
     runtime.block_on(async {
-        let shell = Shell::open(directory, python, false)?;
+        let shell = Shell::open(directory, python, false, care)?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -22,7 +29,7 @@ pub fn serve(directory: &Path, python: String, recipe: Recipe, count: usize) -> 
         let running = tokio::spawn(shell.run());
         let starting = handle.clone();
         let started =
-            tokio::task::spawn_blocking(move || super::embedded::spawn(&starting, &recipe, count));
+            tokio::task::spawn_blocking(move || super::embedded::spawn(&starting, recipe, count));
         if let Err(error) = started.await.map_err(io::Error::other)? {
             handle.stop_soon().await;
             let _ = running.await;

@@ -1,6 +1,6 @@
 //! Everything the controller knows, and the hand that one event changes it with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::wire::{ClientId, EngineId, Message, ToClient, ToEngine};
 
@@ -11,7 +11,7 @@ use super::funcs::Funcs;
 use super::lanes::Lanes;
 use super::outcomes::Outcomes;
 use super::ranks::{RANK_MAX, Ranks};
-use super::tasks::Tasks;
+use super::tasks::{List, Tasks};
 
 /// The bounds the controller works within.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +59,8 @@ pub(crate) struct State {
     pub(crate) clients: Clients,
     pub(crate) lanes: Lanes,
     pub(crate) outcomes: Outcomes,
+    /// The tasks that wait for clients which take nothing; one list, perhaps empty, for each such.
+    pub(crate) parked: BTreeMap<ClientId, List>,
     /// When the leases of clients end that are gone, by the monotonic clock.
     pub(crate) leases: BTreeSet<(u64, ClientId)>,
     /// Engines that have room, by how many tasks they hold.
@@ -82,6 +84,7 @@ impl State {
             clients: Clients::default(),
             lanes: Lanes::default(),
             outcomes: Outcomes::default(),
+            parked: BTreeMap::new(),
             leases: BTreeSet::new(),
             ready: Ranks::most(),
             submitted: 0,

@@ -192,8 +192,8 @@ impl Turn<'_> {
                     asked.len() - 1
                 });
                 asked[place].1.push(id);
-            } else if let Some(lane) = lane {
-                state.lanes.get_mut(lane).queue.remove(&mut state.tasks, key);
+            } else if lane.is_some() {
+                state.withdraw(key);
                 self.finish(key, Outcome::bare(Status::Cancelled, None));
             }
         }

@@ -46,6 +46,8 @@ const FORCE: u32 = 1 << 31;
 
 /// No engine, no lane.
 const NONE: u32 = u32::MAX;
+/// No engine, and none is to have it.
+const PARKED: u32 = u32::MAX - 1;
 
 /// One unfinished task: two lines of the processor's cache, the first of which is all that moving
 /// its neighbours in a list looks at.
@@ -120,7 +122,7 @@ impl Task {
 
     /// The engine that holds it; `None` while it is queued.
     pub(crate) fn engine(&self) -> Option<EngineId> {
-        (self.engine != NONE).then_some(EngineId(self.engine))
+        (self.engine < PARKED).then_some(EngineId(self.engine))
     }
 
     /// Sets who holds it; gives who did.
@@ -128,6 +130,16 @@ impl Task {
         let before = self.engine();
         self.engine = engine.map_or(NONE, |engine| engine.0);
         before
+    }
+
+    /// Whether it waits beside its lane's queue, see [`parked`](super::parked).
+    pub(crate) fn is_parked(&self) -> bool {
+        self.engine == PARKED
+    }
+
+    /// Notes of a task that no engine holds whether it is parked.
+    pub(crate) fn set_parked(&mut self, parked: bool) {
+        self.engine = if parked { PARKED } else { NONE };
     }
 
     /// The lane it may be queued in; `None` for a direct task.

@@ -12,4 +12,6 @@ mod slot;
 mod testing;
 
 pub use run::{Engine, Process};
+#[cfg(test)]
+pub(crate) use slot::{ANNOUNCE_AFTER, Look};
 pub use slot::{Slot, Work};

@@ -20,7 +20,7 @@ use crate::memory::Tally;
 use crate::transport::{
     self, CloseReason, ConnectError, Drive, Event, Outbox, PushError, Sink, place,
 };
-use crate::wire::limits::QUEUED_MAX;
+use crate::wire::limits::{FORCED, QUEUED_MAX};
 use crate::wire::{FromEngine, Hello, Message, Parts, Role, Status, ToEngine};
 
 /// How long an engine whose session broke knocks again. If the controller lives, it comes back as
@@ -31,8 +31,6 @@ const ATTEMPT: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a running task may go on after the cluster said goodbye.
 const GRACE: Duration = Duration::from_millis(300);
-/// Exit status of an engine that was given up because of the task it ran.
-pub(crate) const FORCED: i32 = 86;
 
 /// What the I/O thread needs of the process around it.
 pub struct Process {

@@ -62,6 +62,9 @@ struct Running {
     ending: Ending,
     started: Stamp,
     announced: bool,
+    /// Its session is over. Nothing is said of it in another: tickets begin anew there, and one of
+    /// the same task may be the same.
+    void: bool,
     progress: u32,
     progress_sent: u32,
     streams: [Output; 2],
@@ -86,7 +89,7 @@ struct Inner {
 
 /// When the running task is to be looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(crate) enum Look {
     /// Nothing runs or waits.
     Never,
     /// At this moment.
@@ -106,7 +109,7 @@ pub struct Slot {
 }
 
 /// How long a task runs before it is announced, so that short ones cost no message.
-pub(super) const ANNOUNCE_AFTER: Duration = Duration::from_millis(20);
+pub(crate) const ANNOUNCE_AFTER: Duration = Duration::from_millis(20);
 /// How often output and progress of a running task are sent.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
 
@@ -184,7 +187,7 @@ impl Slot {
 
     /// What the running task wrote and did since the last report. Says when to look again, if
     /// anything runs or waits, so that there will be more to report.
-    pub(super) fn report(
+    pub(crate) fn report(
         &self,
         mut send: impl FnMut(Message<FromEngine>),
         interrupt: impl Fn(),
@@ -203,12 +206,12 @@ impl Slot {
             }
             Step::GiveUp => return Look::GiveUp,
         }
-        if !running.announced && running.has_run_for(ANNOUNCE_AFTER) {
+        if !running.announced && !running.void && running.has_run_for(ANNOUNCE_AFTER) {
             running.announced = true;
             let (id, ticket, at) = (running.id, running.ticket, running.started);
             send(Message::bare(FromEngine::Started { id, ticket, at }));
         }
-        if running.progress != running.progress_sent {
+        if running.progress != running.progress_sent && !running.void {
             running.progress_sent = running.progress;
             let (id, done) = (running.id, running.progress);
             send(Message::bare(FromEngine::Progress { id, done }));
@@ -243,6 +246,9 @@ impl Slot {
         inner.entries.clear();
         inner.doomed.clear();
         inner.tally = tally;
+        if let Some(running) = &mut inner.running {
+            running.void = true;
+        }
     }
 
     // --- the main thread's side
@@ -395,7 +401,9 @@ impl Inner {
     /// Remembers those of these tasks that are neither here nor running.
     fn doom(&mut self, ids: &[TaskId], removed: &[(TaskId, u64)]) {
         let removed: HashSet<_> = removed.iter().map(|(id, _)| id).collect();
-        let running = self.running.as_ref().map(|running| running.id);
+        // One of the session before may be on its way here anew.
+        let running = self.running.as_ref().filter(|running| !running.void);
+        let running = running.map(|running| running.id);
         let unknown = ids.iter().filter(|id| !removed.contains(id) && Some(**id) != running);
         self.doomed.extend(unknown);
         let surplus = self.doomed.len().saturating_sub(DOOMED);
@@ -431,6 +439,7 @@ impl Running {
             ending: Ending::new(task.limit),
             started,
             announced: false,
+            void: false,
             progress: 0,
             progress_sent: 0,
             streams: Default::default(),
@@ -440,7 +449,11 @@ impl Running {
     fn flush(&mut self, mut send: impl FnMut(Message<FromEngine>)) {
         let id = self.id;
         for (stream, output) in (1..).zip(&mut self.streams) {
-            output.flush(|text| send(written(id, stream, text)));
+            output.flush(|text| {
+                if !self.void {
+                    send(written(id, stream, text));
+                }
+            });
         }
     }
 
@@ -457,6 +470,9 @@ impl Running {
         parts: Parts,
         mut send: impl FnMut(Message<FromEngine>),
     ) {
+        if self.void {
+            return;
+        }
         for (stream, output) in (1..).zip(&mut self.streams) {
             output.finish(|text| send(written(self.id, stream, text)));
         }

@@ -337,3 +337,35 @@ fn the_engine_of_a_task_that_takes_no_notice_is_given_up_only_by_force() {
     assert_eq!(said.heads(), [], "it was told");
     assert!(matches!(slot.try_next(), Some(Work::End)));
 }
+
+#[test]
+fn nothing_is_said_in_a_new_session_of_a_task_that_began_in_the_one_before() {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![task(0)]);
+    next_task(&slot);
+    slot.renew(None);
+    slot.renew(None);
+    // The same task, under the same ticket: whatever ends now is another attempt.
+    said.receive(&slot, vec![task(0)]);
+    slot.write(1, "text", |message| said.messages.lock().push(message));
+    slot.progress(1);
+    slot.report(|message| said.messages.lock().push(message), || ());
+    said.done(&slot, Status::Error);
+    assert_eq!(said.heads(), []);
+    next_task(&slot);
+    said.done(&slot, Status::Ok);
+    assert!(matches!(said.heads()[..], [FromEngine::Result { status: Status::Ok, .. }]));
+}
+
+#[test]
+fn a_cancellation_that_overtakes_a_task_is_kept_though_an_older_attempt_runs() {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![task(0)]);
+    next_task(&slot);
+    slot.renew(None);
+    said.receive(&slot, vec![cancel(0)]);
+    said.receive(&slot, vec![task(0)]);
+    assert!(matches!(said.heads()[..], [FromEngine::Result { status: Status::Cancelled, .. }]));
+    said.done(&slot, Status::Cancelled);
+    assert!(next_task(&slot).is_none());
+}

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -16,10 +15,10 @@ use super::door::Keeper;
 use super::handshake::{kin, peer, say};
 use super::link::{Lanes, LinkError};
 use super::outbox::{Outbox, Shared};
-use super::session::{self, CloseReason, Kinship, Sink};
+use super::session::{self, CloseReason, Kinship, Patience, Pulse, Sink};
 use super::zmq::{Lane, ZmqReceiver, ZmqSender};
 use crate::memory::{Probe, Tally};
-use crate::wire::limits::{HELLO_DEADLINE, HELLO_MAX};
+use crate::wire::limits::{HEARTBEAT, HELLO_DEADLINE, HELLO_MAX};
 use crate::wire::{Head, Hello, Sign, Welcome};
 
 /// See the module. Dropping it turns the peer away without a word.
@@ -52,23 +51,25 @@ impl Arrival {
 
     /// Lets the peer in under `number`. Returns at once; what is pushed meanwhile goes out when
     /// the session is open, and if it never opens, the sink is told so. A peer that gives no sign
-    /// of life for `silence` is lost; `None` trusts the connection alone.
+    /// of life for too long is lost; `None` trusts the connection alone.
     ///
     /// # Errors
     /// If the system has no sockets or names left.
     pub fn admit<In: Head, Out: Head, T: Send + 'static>(
         self,
         number: u32,
-        silence: Option<Duration>,
+        patience: Option<Patience>,
         sink: Sink<In, T>,
     ) -> io::Result<Outbox<Out>> {
-        let entry = Entry::prepare(self, number)?;
+        let beat = patience.map_or(HEARTBEAT, Patience::beat);
+        let pulse = Pulse { silence: patience.map(|patience| patience.lost), beat };
+        let entry = Entry::prepare(self, number, beat.as_millis() as u32)?;
         let (shared, mut stop) = Shared::new();
         let outbox = Outbox::new(Arc::clone(&shared));
         tokio::spawn(async move {
             match entry.open(&mut stop).await {
                 Ok((lanes, lifeline, kinship)) => {
-                    session::run(shared, stop, lanes, lifeline, sink, silence, kinship).await;
+                    session::run(shared, stop, lanes, lifeline, sink, pulse, kinship).await;
                 }
                 Err(reason) => {
                     shared.end(reason);
@@ -110,13 +111,13 @@ struct Entry {
 }
 
 impl Entry {
-    fn prepare(arrival: Arrival, number: u32) -> io::Result<Self> {
+    fn prepare(arrival: Arrival, number: u32, beat: u32) -> io::Result<Self> {
         let Arrival { stream, sign, directory, keeper, .. } = arrival;
         let (ctl, bulk) = (random_name()?, random_name()?);
         let sockets = [&ctl, &bulk].map(|name| SocketFile::bind(directory.join(name)));
         let [ctl_socket, bulk_socket] = sockets;
         let (controller, pid) = (keeper.session, keeper.pid);
-        let welcome = Welcome::Accepted { ctl, bulk, number, controller, pid };
+        let welcome = Welcome::Accepted { ctl, bulk, number, controller, pid, beat };
         Ok(Self { stream, sign, welcome, ctl: ctl_socket?, bulk: bulk_socket? })
     }
 

@@ -14,7 +14,7 @@ use super::directory::{self, DOOR};
 use super::handshake::{Unheard, hear, kin, say};
 use super::link::{Lanes, LinkError};
 use super::outbox::{Outbox, Shared};
-use super::session::{self, Kinship, Sink};
+use super::session::{self, Kinship, Pulse, Sink};
 use super::zmq::{Lane, ZmqReceiver, ZmqSender};
 use crate::memory::Probe;
 use crate::wire::{Head, Hello, SessionId, Sign, Welcome};
@@ -31,6 +31,8 @@ pub struct Accepted {
     pub controller: SessionId,
     /// The controller's process.
     pub pid: u32,
+    /// How often it wants a sign of life.
+    pub beat: Duration,
 }
 
 /// Why there is no session.
@@ -149,7 +151,8 @@ impl Opened {
         let (shared, stop) = Shared::new();
         let outbox = Outbox::new(Arc::clone(&shared));
         let Self { accepted, lanes, lifeline, kinship } = self;
-        tokio::spawn(session::run(shared, stop, lanes, lifeline, sink, silence, kinship));
+        let pulse = Pulse { silence, beat: accepted.beat };
+        tokio::spawn(session::run(shared, stop, lanes, lifeline, sink, pulse, kinship));
         (accepted, outbox)
     }
 }
@@ -179,8 +182,9 @@ async fn open(directory: &Path, door: &Path, hello: &Hello) -> Result<Opened, Co
         Welcome::Refused(reason) => {
             return Err(ConnectError::Refused { door: door.into(), reason });
         }
-        Welcome::Accepted { ctl, bulk, number, controller, pid } => {
-            (ctl, bulk, Accepted { number, controller, pid })
+        Welcome::Accepted { ctl, bulk, number, controller, pid, beat } => {
+            let beat = Duration::from_millis(u64::from(beat));
+            (ctl, bulk, Accepted { number, controller, pid, beat })
         }
     };
     if !directory::is_name(&ctl) || !directory::is_name(&bulk) {

@@ -44,7 +44,7 @@ pub use directory::DOOR;
 pub use door::{Door, DoorError, Keeper};
 pub use drive::{Drive, Led, Stay};
 pub use outbox::{Outbox, PushError};
-pub use session::{CloseReason, Event, Sink};
+pub use session::{CloseReason, Event, Patience, Sink};
 
 /// The runtime of an I/O thread: one thread, and nothing that outlives it.
 ///

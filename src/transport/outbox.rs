@@ -3,7 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use thiserror::Error;
@@ -89,6 +90,11 @@ impl<Out: Head> Outbox<Out> {
         self.shared.end(CloseReason::Aborted);
     }
 
+    /// For how long the peer has given no sign of life.
+    pub fn silence(&self) -> Duration {
+        self.shared.silence()
+    }
+
     /// Whether the session has ended.
     pub fn is_closed(&self) -> bool {
         self.shared.ending.lock().reason.is_some()
@@ -119,6 +125,12 @@ pub(crate) struct Shared {
     pub(crate) heard: AtomicBool,
     /// Whether the reader waits for the caller, so that silence is our own.
     pub(crate) busy: AtomicBool,
+    /// When anything last arrived, in nanoseconds since `born`.
+    heard_at: AtomicU64,
+    /// How long the silence may be by the ticks of this process; it does not count time in which
+    /// it was stopped itself.
+    silence_most: AtomicU64,
+    born: Instant,
     ending: Mutex<Ending>,
 }
 
@@ -137,6 +149,9 @@ impl Shared {
             drained: Condvar::new(),
             heard: AtomicBool::new(false),
             busy: AtomicBool::new(false),
+            heard_at: AtomicU64::new(0),
+            silence_most: AtomicU64::new(u64::MAX),
+            born: Instant::now(),
             ending: Mutex::new(Ending { reason: None, stop: Some(stop) }),
         };
         (Arc::new(shared), stopped)
@@ -164,6 +179,26 @@ impl Shared {
         self.flow.lock().shut();
         self.drained.notify_all();
         self.ending.lock().reason.clone().unwrap_or(CloseReason::Aborted)
+    }
+
+    /// Something arrived.
+    pub(crate) fn hear(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+        self.heard_at.store(self.born.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// The silence is at most so long.
+    pub(crate) fn bound_silence(&self, most: Duration) {
+        self.silence_most.store(most.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    fn silence(&self) -> Duration {
+        if self.busy.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        let heard = Duration::from_nanos(self.heard_at.load(Ordering::Relaxed));
+        let most = Duration::from_nanos(self.silence_most.load(Ordering::Relaxed));
+        self.born.elapsed().saturating_sub(heard).min(most)
     }
 
     pub(crate) fn was_heard(&self) -> bool {

@@ -95,7 +95,7 @@ where
     }
 
     async fn on_packet(&mut self, (header, blob): Frames) -> Result<(), CloseReason> {
-        self.shared.heard.store(true, Ordering::Relaxed);
+        self.shared.hear();
         let mut arrived = decode::<In>(&header, &blob).map_err(protocol)?;
         drop((header, blob));
         if arrived.kind == Kind::Data {
@@ -143,7 +143,7 @@ where
     }
 
     async fn on_chunk(&mut self, (header, piece): Frames) -> Result<(), CloseReason> {
-        self.shared.heard.store(true, Ordering::Relaxed);
+        self.shared.hear();
         if piece.len() > FRAME_MAX {
             let text = format!("a chunk of {} bytes, the limit is {FRAME_MAX}", piece.len());
             return Err(CloseReason::Protocol(text));

@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::link::{Lanes, Receiver, Sender};
 use super::outbox::Shared;
 use super::reader::Reader;
-use super::writer::Writer;
+use super::writer::{TICKS_OF_SILENCE, Writer};
 use crate::memory::Presence;
+use crate::wire::limits::{HEARTBEAT, SILENCE, SUSPECT};
 use crate::wire::{Head, Message};
 
 /// Why a session ended.
@@ -86,6 +87,37 @@ impl<In, T> fmt::Debug for Sink<In, T> {
     }
 }
 
+/// How long the silence of a peer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// After so long it is shown.
+    pub suspect: Duration,
+    /// After so long the peer is lost.
+    pub lost: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { suspect: SUSPECT, lost: SILENCE }
+    }
+}
+
+impl Patience {
+    /// How often the peer has to give a sign of life, so that none is suspected without reason.
+    pub(crate) fn beat(self) -> Duration {
+        HEARTBEAT.min(self.lost / TICKS_OF_SILENCE).min(self.suspect / 3)
+    }
+}
+
+/// The signs of life of a session as one side gives and counts them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pulse {
+    /// A peer silent for this long is lost; `None` trusts the connection alone.
+    pub(crate) silence: Option<Duration>,
+    /// How often this side gives one if it counts none.
+    pub(crate) beat: Duration,
+}
+
 /// What the two processes of a session can do with each other's memory.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Kinship {
@@ -103,7 +135,7 @@ pub(crate) async fn run<In, T, S, R, L>(
     lanes: Lanes<S, R>,
     lifeline: L,
     sink: Sink<In, T>,
-    silence: Option<Duration>,
+    pulse: Pulse,
     kinship: Kinship,
 ) where
     In: Head,
@@ -117,7 +149,7 @@ pub(crate) async fn run<In, T, S, R, L>(
         shared.flow.lock().may_lend();
     }
     let Lanes { ctl: (ctl_out, ctl_in), bulk: (bulk_out, bulk_in) } = lanes;
-    let writer = Writer::new(Arc::clone(&shared), ctl_out, bulk_out, silence);
+    let writer = Writer::new(Arc::clone(&shared), ctl_out, bulk_out, pulse);
     let writer = tokio::spawn(writer.run());
     let reader =
         Reader::new(Arc::clone(&shared), stop, ctl_in, bulk_in, lifeline, &sink, kinship.peer);

@@ -14,14 +14,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::flow::Outgoing;
 use super::link::Sender;
 use super::outbox::Shared;
-use super::session::CloseReason;
+use super::session::{CloseReason, Pulse};
 use super::ticks::Ticks;
 use crate::memory;
-use crate::wire::limits::{BEATS_UNHEARD, GOODBYE, HEARTBEAT, SEND_STALL};
+use crate::wire::limits::{BEATS_UNHEARD, GOODBYE, SEND_STALL};
 
 /// Ticks in which a silent peer is found to be lost. More of them find it sooner after its time,
 /// and each is a wake-up.
-const TICKS_OF_SILENCE: u32 = 5;
+pub(crate) const TICKS_OF_SILENCE: u32 = 5;
 /// Who counts silence beats at one of so many ticks, which is often enough for the other side: it
 /// goes on for [`BEATS_UNHEARD`] of its own. Every beat wakes both processes.
 const RARELY: u32 = 15;
@@ -41,8 +41,9 @@ pub(crate) struct Writer<S> {
 }
 
 impl<S: Sender> Writer<S> {
-    pub(crate) fn new(shared: Arc<Shared>, ctl: S, bulk: S, silence: Option<Duration>) -> Self {
-        let period = silence.map_or(HEARTBEAT, |silence| silence / TICKS_OF_SILENCE);
+    pub(crate) fn new(shared: Arc<Shared>, ctl: S, bulk: S, pulse: Pulse) -> Self {
+        let Pulse { silence, beat } = pulse;
+        let period = silence.map_or(beat, |silence| silence / TICKS_OF_SILENCE);
         let period = period.max(Duration::from_millis(1));
         Self { shared, ctl, bulk, period, silence, ticks: 0, unheard: 0, goodbye: None }
     }
@@ -97,6 +98,7 @@ impl<S: Sender> Writer<S> {
         memory::trim();
         self.ticks = self.ticks.wrapping_add(1);
         self.unheard = if self.shared.was_heard() { 0 } else { self.unheard.saturating_add(1) };
+        self.shared.bound_silence(self.period.saturating_mul(self.unheard.saturating_add(1)));
         // Silence is answered, too: the other side fell silent if it heard nothing for too long,
         // as from a process that was stopped, and goes on when it hears something.
         let is_due =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Version of everything in `wire`; peers of another version are refused at the door.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 
 /// Bytes a peer may send before it is authenticated.
 pub const HELLO_MAX: usize = 4096;
@@ -49,7 +49,9 @@ pub const CHUNK_CREDIT: u64 = 64;
 pub const HEARTBEAT: Duration = Duration::from_millis(1250);
 /// Signs of life sent to a peer that gives none itself; further ones would only fill its queue.
 pub const BEATS_UNHEARD: u32 = 60;
-/// A peer silent for this long is lost.
+/// A peer silent for this long is shown as suspect, unless said otherwise.
+pub const SUSPECT: Duration = Duration::from_secs(3);
+/// A peer silent for this long is lost, unless said otherwise.
 pub const SILENCE: Duration = Duration::from_secs(10);
 /// Time a closing session waits for the goodbye of its peer.
 pub const GOODBYE: Duration = Duration::from_millis(500);
@@ -62,3 +64,6 @@ pub const OUTPUT_MAX: usize = 1024 * 1024;
 
 /// Bytes of outcomes that an engine queues before it waits to have them taken.
 pub const QUEUED_MAX: usize = 64 * 1024 * 1024;
+
+/// Exit status of an engine that was given up because of the task it ran.
+pub const FORCED: i32 = 86;

@@ -229,6 +229,23 @@ pub enum Request {
     Signal(Vec<EngineId>, i32),
     /// End the controller and everything it started.
     Stop,
+    /// Whether engines are alive and what keeps them busy.
+    EngineStatus,
+    /// As [`Request::Shutdown`], and start another process in place of each.
+    Restart(Vec<EngineId>),
+}
+
+/// How one engine is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// The engine.
+    pub id: EngineId,
+    /// Seconds since its last sign of life.
+    pub silent: f64,
+    /// Whether that is too long.
+    pub suspect: bool,
+    /// Seconds its present task has been running; `None` without one.
+    pub busy: Option<f64>,
 }
 
 /// The answer to a [`Request`].
@@ -242,6 +259,8 @@ pub enum Reply {
     History(Vec<Run>),
     /// Not done, and why.
     Refused(String),
+    /// How the engines are, and why processes that were started did not become engines.
+    EngineStatus(Vec<Health>, Vec<String>),
 }
 
 /// From the controller to a client.
@@ -424,6 +443,8 @@ pub enum Welcome {
         controller: SessionId,
         /// The controller's process.
         pid: u32,
+        /// Milliseconds after which it wants a sign of life again.
+        beat: u32,
     },
     /// Stay out, and why; asking again is useless.
     Refused(String),

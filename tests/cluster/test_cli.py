@@ -89,6 +89,33 @@ def test_a_client_from_elsewhere_is_told_how_an_engine_ended(daemon):
         assert client[1].apply_sync(abs, -1) == 1
 
 
+@pytest.mark.parametrize("how", [[], ["--daemonize"]])
+def test_the_policy_and_the_times_of_silence_are_told_to_a_cluster_that_runs_alone(how):
+    options = ["--restart", "--suspect-after", "0.3", "--lost-after", "0.5"]
+    if how:
+        assert run("start", "-n", "1", *options, *how).returncode == 0
+    else:
+        command = [*OARLOCK, "start", "-n", "1", *options]
+        started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert "runs with 1 engine" in started.stdout.readline()
+    with oarlock.Client() as client:
+        os.kill(client.engine_status(0)["pid"], signal.SIGKILL)
+        assert client.load_balanced_view().apply_async(abs, -1).get(20) == 1
+        assert client.ids == [1]
+        os.kill(client.engine_status(1)["pid"], signal.SIGSTOP)
+        version = client._core.engines_version()
+        while client.ids != [2]:
+            assert client._core.wait_engines_change(version, 20)
+            version = client._core.engines_version()
+        client.shutdown(2, restart=True, block=True)
+        client.wait_for_engines(1, timeout=20)
+        assert client.ids == [3]
+    assert run("stop").returncode == 0
+    if not how:
+        assert started.wait(20) == 0
+        started.stdout.close()
+
+
 def test_a_second_start_exits_with_10_and_names_the_running_one(daemon):
     for arguments in (["start"], ["start", "--daemonize"]):
         done = run(*arguments)

@@ -221,8 +221,6 @@ def test_an_engine_that_is_shut_down_finishes_its_task_first(new_client, gate):
     rc.shutdown(block=False).result(20)
     gate.release()
     assert held.get(20) == "value"
-    with pytest.raises(NotImplementedError):
-        rc.shutdown(restart=True)
 
 
 def test_shutdown_of_the_hub_ends_everything(new_client, leaks):

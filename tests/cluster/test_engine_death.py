@@ -1,6 +1,7 @@
 """An engine that dies takes exactly the tasks it held with it, and says how it died."""
 
 import os
+import select
 import signal
 import time
 
@@ -372,3 +373,19 @@ def test_an_engine_asked_to_end_while_busy_is_no_riddle(rc, tmp_path, gate):
     assert failure.engine == 0
     assert failure.cause
     assert rc.ids == []
+
+
+def test_processes_that_a_task_left_behind_end_with_its_engine(tmp_path):
+    def leave():
+        import subprocess
+
+        return subprocess.Popen(["sleep", "1000"]).pid
+
+    with oarlock.Cluster(n=1) as rc:
+        child = os.pidfd_open(rc[0].apply_sync(leave))
+        try:
+            with pytest.raises(oarlock.EngineLost):
+                rc[0].apply_sync(os._exit, 1)
+            assert select.select([child], [], [], 20)[0], "the child has ended"
+        finally:
+            os.close(child)

@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -146,9 +147,15 @@ def test_whatever_a_stranger_says_it_is_turned_away_and_nobody_feels_it(controll
         assert controller.log.count(f"process {pid} of user {os.getuid()}: it {reason}") == 1
 
 
-def test_who_does_not_know_the_token_is_refused_with_a_reason(controller, tmp_path):
-    place = tmp_path / "copy"
-    place.mkdir(0o700)
+@pytest.fixture
+def place():
+    """A directory whose path is short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="o-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+def test_who_does_not_know_the_token_is_refused_with_a_reason(controller, place):
     (place / "door.sock").symlink_to(controller.door)
     lines = (controller.directory / "connection").read_text().splitlines()
     lines[1] = "00" * 32

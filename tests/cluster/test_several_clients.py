@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -98,8 +99,6 @@ def test_connection_info_is_a_directory_a_file_in_it_or_a_dict(rc, tmp_path):
 
 def leave(directory, lease, gate_hold):
     """Submit three tasks as a client that is killed: msg_ids of the held one and the others."""
-    import signal
-
     source = f"""
 import os, signal, sys
 import cloudpickle, oarlock
@@ -140,6 +139,33 @@ def test_without_a_lease_the_tasks_of_a_killed_client_end(rc, other, gate):
 def test_a_lease_is_a_time(rc):
     with pytest.raises(ValueError, match="lease"):
         oarlock.Client(directory=rc.cluster.directory, lease=-1)
+
+
+def test_nothing_more_is_begun_for_a_client_that_is_stopped_until_it_goes_on(rc, other):
+    source = f"""
+import oarlock
+client = oarlock.Client(directory={rc.cluster.directory!r})
+result = client.load_balanced_view().map_async(bytes, [1 << 19] * 1000)
+print("submitted", flush=True)
+assert sum(map(len, result)) == 1000 << 19
+print("whole", flush=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "submitted\n"
+        process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + 20
+        while True:
+            status = other.queue_status()
+            if status["unassigned"] and not any(status[engine]["tasks"] for engine in (0, 1)):
+                break
+            assert time.monotonic() < deadline, status
+        assert status["unassigned"] > 500, "what waits for it is bounded"
+        assert other.load_balanced_view().map_sync(abs, [-1, -2]) == [1, 2], "others are served"
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert process.communicate(timeout=20)[0] == "whole\n"
+    assert process.returncode == 0
 
 
 # --- threads

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use _oarlock::client::remote::Remote;
 use _oarlock::client::{Core, State, Submission, Tasks, Until};
 use _oarlock::clock::wall_clock;
-use _oarlock::controller::{Embedded, Recipe, serve};
+use _oarlock::controller::{Care, Embedded, Recipe, serve};
 use _oarlock::engine::{Engine, Process, Work};
 use _oarlock::wire::{FuncId, Kind, Parts, Reply, Request, Rules, Status, Target};
 use bytes::Bytes;
@@ -92,7 +92,7 @@ fn wait_engines(core: &Core, count: usize) {
 #[test]
 fn tasks_go_to_the_engines_of_an_embedded_controller_and_come_back() {
     let directory = directory();
-    let embedded = Embedded::start(&directory, String::new(), BOUND).unwrap();
+    let embedded = Embedded::start(&directory, String::new(), BOUND, Care::default()).unwrap();
     let engines = [echo(directory.clone()), echo(directory.clone())];
     wait_engines(&embedded.core, 2);
     check_numbered(&submit(&embedded.core, numbered(5000)));
@@ -105,7 +105,7 @@ fn tasks_go_to_the_engines_of_an_embedded_controller_and_come_back() {
 #[test]
 fn a_client_elsewhere_sees_the_same_engines_and_results() {
     let directory = directory();
-    let embedded = Embedded::start(&directory, String::new(), BOUND).unwrap();
+    let embedded = Embedded::start(&directory, String::new(), BOUND, Care::default()).unwrap();
     let engine = echo(directory.clone());
     wait_engines(&embedded.core, 1);
     let remote =
@@ -135,7 +135,7 @@ fn a_client_elsewhere_sees_the_same_engines_and_results() {
 #[test]
 fn large_parts_arrive_whole_and_in_their_places() {
     let directory = directory();
-    let embedded = Embedded::start(&directory, String::new(), BOUND).unwrap();
+    let embedded = Embedded::start(&directory, String::new(), BOUND, Care::default()).unwrap();
     let engine = echo(directory.clone());
     let remote =
         Remote::connect(&directory, PATIENCE, String::new(), BOUND, Duration::MAX).unwrap();
@@ -160,7 +160,7 @@ fn large_parts_arrive_whole_and_in_their_places() {
 #[test]
 fn what_was_submitted_before_a_client_closed_is_delivered() {
     let directory = directory();
-    let embedded = Embedded::start(&directory, String::new(), BOUND).unwrap();
+    let embedded = Embedded::start(&directory, String::new(), BOUND, Care::default()).unwrap();
     let remote =
         Remote::connect(&directory, PATIENCE, String::new(), BOUND, Duration::MAX).unwrap();
     let tasks = submit(&remote.core, numbered(1000));
@@ -177,8 +177,8 @@ fn what_was_submitted_before_a_client_closed_is_delivered() {
 #[test]
 fn a_second_controller_in_the_same_place_is_refused() {
     let directory = directory();
-    let embedded = Embedded::start(&directory, String::new(), BOUND).unwrap();
-    let error = Embedded::start(&directory, String::new(), BOUND).err().unwrap();
+    let embedded = Embedded::start(&directory, String::new(), BOUND, Care::default()).unwrap();
+    let error = Embedded::start(&directory, String::new(), BOUND, Care::default()).err().unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{error}");
     assert!(error.to_string().contains(directory.to_str().unwrap()));
     let still = Remote::connect(&directory, PATIENCE, String::new(), BOUND, Duration::MAX).unwrap();
@@ -189,7 +189,7 @@ fn a_second_controller_in_the_same_place_is_refused() {
 #[test]
 fn another_version_of_python_is_refused_in_words() {
     let directory = directory();
-    let embedded = Embedded::start(&directory, "3.11".to_owned(), BOUND).unwrap();
+    let embedded = Embedded::start(&directory, "3.11".to_owned(), BOUND, Care::default()).unwrap();
     let refused = Remote::connect(&directory, PATIENCE, "3.12".to_owned(), BOUND, Duration::MAX);
     let error = refused.err().unwrap().to_string();
     assert!(error.contains("3.11") && error.contains("3.12"), "{error}");
@@ -200,7 +200,7 @@ fn standalone(directory: PathBuf) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let argv = vec!["none".to_owned()];
         let recipe = Recipe { argv, env: HashMap::new(), log_directory: directory.clone() };
-        serve(&directory, String::new(), recipe, 0).unwrap();
+        serve(&directory, String::new(), recipe, 0, Care::default()).unwrap();
     })
 }
 
@@ -254,7 +254,8 @@ fn waits_end_with_the_reason_when_the_controller_goes() {
 #[test]
 fn many_threads_may_submit_at_once() {
     let directory = directory();
-    let embedded = Arc::new(Embedded::start(&directory, String::new(), BOUND).unwrap());
+    let embedded =
+        Arc::new(Embedded::start(&directory, String::new(), BOUND, Care::default()).unwrap());
     let engine = echo(directory.clone());
     wait_engines(&embedded.core, 1);
     let threads: Vec<_> = (0..8)

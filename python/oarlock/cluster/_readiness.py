@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from oarlock import _oarlock
 
-from . import launch, places
+from . import launch
 from ._engineset import EngineSet
 from ._twins import wait_engines
 
@@ -27,15 +27,11 @@ async def wait_ready(core: _oarlock.Client, groups: Sequence[EngineSet], limit: 
         TimeoutError: They took longer.
     """
     deadline = time.monotonic() + limit
-    ended: set[int] = set()
     while True:
-        missing = {pid for group in groups for pid in group.missing()}
+        missing = [seat for group in groups for seat in group.missing()]
         if not missing:
             return
         failures = core.spawned_failures()
-        if not failures:
-            # Gone at two looks in a row: it joined, left and was reaped in between.
-            failures = [f"process {pid} is gone" for pid in sorted(missing & ended)]
         if failures:
             from oarlock import error
 
@@ -45,7 +41,6 @@ async def wait_ready(core: _oarlock.Client, groups: Sequence[EngineSet], limit: 
             from oarlock import error
 
             raise error.TimeoutError(_describe_delay(core, groups, missing, limit))
-        ended = {pid for pid in missing if not places.process_exists(pid)}
         await wait_engines(core, len(core.engine_ids()) + len(missing), min(left, _LOOK))
 
 
@@ -61,12 +56,13 @@ def _describe_failures(failures: list[str]) -> str:
 
 
 def _describe_delay(
-    core: _oarlock.Client, groups: Sequence[EngineSet], missing: set[int], limit: float
+    core: _oarlock.Client, groups: Sequence[EngineSet], missing: list[int], limit: float
 ) -> str:
-    count = sum(len(group.pids) for group in groups)
+    count = sum(len(group.seats) for group in groups)
+    pids = sorted(pid for pid, _ in core.seats(missing) if pid is not None)
     tail = launch.log_tail(os.path.join(core.directory, "log"))
     return (
         f"{len(missing)} of {count} engines were not ready after {limit:g} s "
-        f"(process {', '.join(map(str, sorted(missing)))})\n{tail}\n\n"
+        f"(process {', '.join(map(str, pids))})\n{tail}\n\n"
         "hint: give Cluster a larger engine_timeout if this machine is busy"
     )

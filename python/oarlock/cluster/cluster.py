@@ -53,9 +53,16 @@ class Cluster:
         engine_timeout: Seconds the engines may take to become ready.
         shutdown_atexit: Whether to say goodbye when the interpreter exits. The engines end with
             this process in any case.
+        restart: Whether an engine that ended by itself or was killed is replaced by a new one with
+            a new id: at once, and after growing pauses (up to 10 s) when it happens again and
+            again. One that `force` ended because of its task is replaced in any case.
+        suspect_after: Seconds without a sign of life after which `Client.engine_status` shows an
+            engine as suspect. One that is only busy, in C code too, gives signs of life.
+        lost_after: Seconds after which it is lost, and its tasks with it. If it goes on later
+            (it was stopped), it comes back under a new id, unless `restart` has replaced it.
 
     Raises:
-        ValueError: `n` is negative, or `cluster_id` cannot be the name of a directory.
+        ValueError: `n` or a time is negative, or `cluster_id` cannot be the name of a directory.
 
     Example:
         >>> import oarlock
@@ -73,6 +80,9 @@ class Cluster:
         directory: str | os.PathLike[str] | None = None,
         engine_timeout: float = 60.0,
         shutdown_atexit: bool = True,
+        restart: bool = False,
+        suspect_after: float = 3.0,
+        lost_after: float = 10.0,
     ) -> None:
         launch.engine_count(n)
         if cluster_id:
@@ -86,6 +96,7 @@ class Cluster:
         self.env = dict(env or {})
         self.engine_timeout = engine_timeout
         self.shutdown_atexit = shutdown_atexit
+        self._care = launch.Care(restart, suspect_after, lost_after)
         self._directory = None if directory is None else Path(directory).absolute()
         self._core: _oarlock.Client | None = None
         self._end: weakref.finalize[..., Cluster] | None = None
@@ -149,7 +160,9 @@ class Cluster:
         await self.stop_controller()
         ending = self._make_ending()
         try:
-            core = await call(_oarlock.Client.embed, ending.directory)
+            care = self._care
+            patience = (care.suspect_after, care.lost_after)
+            core = await call(_oarlock.Client.embed, ending.directory, care.restart, patience)
         except BaseException:
             ending()
             raise
@@ -177,8 +190,8 @@ class Cluster:
         places.make_private(logs)
         command = launch.engine_command(directory)
         environment = launch.engine_environment(self.env)
-        pids = await call(core.spawn, command, count, environment, str(logs))
-        engine_set = EngineSet(core, pids)
+        seats = await call(core.spawn, command, count, environment, str(logs))
+        engine_set = EngineSet(core, seats)
         self._engines[engine_set.id] = engine_set
         return engine_set.id
 
@@ -260,6 +273,60 @@ class Cluster:
             await call(engine_set.stop)
             self._engines.pop(engine_set.id, None)
 
+    async def signal_engine(self, signum: int, engine_id: int) -> None:
+        """Send a signal to the process of one engine.
+
+        Raises:
+            EngineGone: No engine of this cluster has this id.
+        """
+        number = signal.Signals(signum)
+        self._set_of(engine_id)
+        await call(self._running().request, "signal", ([engine_id], number))
+
+    async def stop_engine(self, engine_id: int) -> None:
+        """End one engine: asked first, killed when it does not go. Nobody replaces it.
+
+        Raises:
+            EngineGone: No engine of this cluster has this id.
+        """
+        engine_set = self._set_of(engine_id)
+        await call(engine_set.end, engine_id)
+
+    async def restart_engine(self, engine_id: int) -> int:
+        """End one engine as `stop_engine` does, and start another in its place.
+
+        Returns:
+            The id of the new engine, when it is ready.
+
+        Raises:
+            EngineGone: No engine of this cluster has this id.
+            EngineError: The new one did not become ready; says why.
+            TimeoutError: It took longer than `engine_timeout`.
+
+        Example:
+            >>> import oarlock
+            >>> with oarlock.Cluster(n=2) as rc:
+            ...     new = rc.cluster.restart_engine_sync(0)
+            ...     new, rc.ids
+            (2, [1, 2])
+        """
+        engine_set = self._set_of(engine_id)
+        (new,) = await call(engine_set.restart, [engine_id], self.engine_timeout)
+        return new
+
+    async def restart_engines(self, engine_set_id: str | None = None) -> None:
+        """End the engines of a set (None: of all) and start others in their places.
+
+        The set keeps its id, the engines have new ones; returns when they are ready.
+
+        Raises:
+            KeyError: No set has this id.
+            EngineError: One did not become ready; says why.
+            TimeoutError: They took longer than `engine_timeout`.
+        """
+        for engine_set in self._sets(engine_set_id):
+            await call(engine_set.restart, engine_set.ids(), self.engine_timeout)
+
     async def stop_controller(self) -> None:
         """End the controller, and with it engines that still run. Idempotent."""
         if self._end is not None:
@@ -278,6 +345,10 @@ class Cluster:
     start_and_connect_sync = twin(start_and_connect)
     signal_engines_sync = twin(signal_engines)
     stop_engines_sync = twin(stop_engines)
+    signal_engine_sync = twin(signal_engine)
+    stop_engine_sync = twin(stop_engine)
+    restart_engine_sync = twin(restart_engine)
+    restart_engines_sync = twin(restart_engines)
     stop_controller_sync = twin(stop_controller)
     stop_cluster_sync = twin(stop_cluster)
 
@@ -326,6 +397,16 @@ class Cluster:
                 f"no engine set {engine_set_id!r} in this cluster; there are {list(self._engines)}"
             )
         return [self._engines[engine_set_id]]
+
+    def _set_of(self, engine_id: int) -> EngineSet:
+        """The set of an engine."""
+        core = self._running()
+        for engine_set in self._engines.values():
+            if engine_id in engine_set.ids():
+                return engine_set
+        from oarlock.views.targets import EngineGone
+
+        raise EngineGone(f"this cluster has no engine {engine_id!r}; there are {core.engine_ids()}")
 
     def _make_ending(self) -> Ending:
         """Claim or make the directory, with the duty to undo it."""

@@ -1,12 +1,43 @@
 """How engine processes of this host are started: command, environment, number."""
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+# Seconds; beyond it nobody waits.
+_LONGEST = 1e6
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Care:
+    """What is done about engines that end or fall silent.
+
+    Args:
+        restart: Whether one that ended by itself or was killed is replaced.
+        suspect_after: Seconds without a sign of life after which one is shown as suspect.
+        lost_after: Seconds after which it is given up.
+
+    Raises:
+        ValueError: The times are not positive, or the second is shorter than the first.
+    """
+
+    def __init__(
+        self, restart: bool = False, suspect_after: float = 3.0, lost_after: float = 10.0
+    ) -> None:
+        if not 0.05 <= suspect_after <= lost_after <= _LONGEST:
+            raise ValueError(
+                "suspect_after and lost_after are seconds from 0.05 on, the first not longer than "
+                f"the second, but are {suspect_after!r} and {lost_after!r}"
+            )
+        self.restart = bool(restart)
+        self.suspect_after = float(suspect_after)
+        self.lost_after = float(lost_after)
+
+    def options(self) -> list[str]:
+        """The same for the command line."""
+        times = ["--suspect-after", f"{self.suspect_after}", "--lost-after", f"{self.lost_after}"]
+        return [*(["--restart"] if self.restart else []), *times]
 
 
 def cpu_count() -> int:
@@ -56,13 +87,6 @@ def _module_path() -> list[str]:
     """This process's ``sys.path``, absolute, so that modules beside a script import on engines."""
     entries = (os.path.abspath(entry or os.curdir) for entry in sys.path)
     return list(dict.fromkeys(entries))
-
-
-def children() -> Iterator[int]:
-    """Processes that this process started and that have not been reaped."""
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):
-            yield from map(int, (task / "children").read_text().split())
 
 
 def log_tail(directory: str, lines: int = 20) -> str:

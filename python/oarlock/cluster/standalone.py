@@ -38,6 +38,7 @@ def serve(
     n: int,
     ready: Callable[[registry.ClusterRecord], None],
     log_file: str | None = None,
+    care: launch.Care | None = None,
 ) -> None:
     """Run a cluster in this process until it is stopped by a client, a signal or Ctrl-C.
 
@@ -46,6 +47,7 @@ def serve(
         n: How many engines.
         ready: Called once, in another thread, when all engines are ready.
         log_file: Where the output of this process goes; moved into the cluster's directory.
+        care: What is done about engines that end or fall silent; None for what is usual.
 
     Raises:
         ClusterRunningError: One with this id already runs.
@@ -62,8 +64,10 @@ def serve(
         start.watch()
         command = launch.engine_command(claim.directory)
         environment = launch.engine_environment()
+        care = launch.Care() if care is None else care
+        patience = (care.suspect_after, care.lost_after)
         with contextlib.suppress(KeyboardInterrupt):
-            _oarlock.serve(claim.directory, command, n, environment, logs)
+            _oarlock.serve(claim.directory, command, n, environment, logs, care.restart, patience)
     finally:
         start.ended.set()
         claim.release()
@@ -71,13 +75,16 @@ def serve(
         raise error.EngineError(start.failure)
 
 
-def detach(cluster_id: str, n: int, timeout: float) -> registry.ClusterRecord:
+def detach(
+    cluster_id: str, n: int, timeout: float, care: launch.Care | None = None
+) -> registry.ClusterRecord:
     """Run a cluster in a process of its own session; returns when its engines are ready.
 
     Args:
         cluster_id: Its id; empty for the default cluster.
         n: How many engines.
         timeout: Seconds they may take.
+        care: As for `serve`.
 
     Raises:
         ClusterRunningError: One with this id already runs.
@@ -89,6 +96,8 @@ def detach(cluster_id: str, n: int, timeout: float) -> registry.ClusterRecord:
     with open(handle, "w+", errors="replace") as log:
         command = [sys.executable, "-m", "oarlock", "start", "-n", str(n)]
         command += ["--cluster-id", name, "--log-file", log_file]
+        if care is not None:
+            command += care.options()
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
@@ -173,27 +182,21 @@ class _Start:
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
-        suspected = False
+        failed = 0
         while not self.ended.wait(_LOOK):
             if _has(self._record, self._record.engines):
                 self._ready(self._record)
                 return
-            missing = self._missing()
-            # Twice in a row: an engine's log is made a moment before its process.
-            if missing and suspected:
-                tail = launch.log_tail(self._record.log_directory)
+            failures = _failures(self._record)
+            # Twice the same: those that end together are told together.
+            if failures and len(failures) == failed:
                 self.failure = (
-                    f"{missing} of {self._record.engines} engines ended before they were ready, "
-                    f"so the cluster was stopped\n{tail}"
+                    f"{failed} of {self._record.engines} engines ended before they were ready, "
+                    "so the cluster was stopped\n" + "\n".join(failures)
                 )
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
-            suspected = missing > 0
-
-    def _missing(self) -> int:
-        """Engines that were started and have ended; all children of this process are engines."""
-        started = sum(1 for _ in Path(self._record.log_directory).glob("engine-*.log"))
-        return max(0, started - sum(1 for _ in launch.children()))
+            failed = len(failures)
 
 
 def _wait_ready(
@@ -227,6 +230,22 @@ def _has(record: registry.ClusterRecord, n: int) -> bool:
         return core.wait_engines(n, _JOINING)
     except OSError:
         return False
+    finally:
+        core.close()
+
+
+def _failures(record: registry.ClusterRecord) -> list[str]:
+    """Why processes that the cluster started did not become engines, if it answers."""
+    try:
+        core = _oarlock.Client.connect(record.directory, _ANSWER)
+    except OSError:
+        return []
+    try:
+        _, failures = core.request("engine_status", None, _ANSWER)
+    except (OSError, RuntimeError):
+        return []
+    else:
+        return list(failures)
     finally:
         core.close()
 

@@ -99,7 +99,10 @@ impl Model {
                 engine.inbox.push_back(message.head);
             }
             Effect::EndEngine(engine) => assert!(!self.engines.contains_key(&engine)),
-            Effect::SignalEngine(..) | Effect::Stop => {}
+            Effect::SignalEngine(..)
+            | Effect::ReplaceEngine(_)
+            | Effect::TellHealth(..)
+            | Effect::Stop => {}
         }
     }
 
@@ -172,6 +175,12 @@ impl Model {
     pub(super) fn lose_client(&mut self, client: ClientId) {
         self.clients.remove(&client);
         self.on(Event::ClientLost { client });
+    }
+
+    /// A client takes nothing for a while, or takes again.
+    pub(super) fn fill(&mut self, client: ClientId, full: bool) {
+        let event = if full { Event::ClientFull { client } } else { Event::ClientRoom { client } };
+        self.on(event);
     }
 
     /// A message of a client, which uses up so many numbers.
@@ -293,6 +302,10 @@ impl Model {
 
     /// Everybody reads and works until nobody has anything left to do.
     pub(super) fn settle(&mut self) {
+        let clients: Vec<_> = self.clients.keys().copied().collect();
+        for client in clients {
+            self.fill(client, false);
+        }
         if self.engines.is_empty() {
             self.join_engine();
         }

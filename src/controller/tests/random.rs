@@ -15,6 +15,7 @@ enum Step {
     LoseEngine(usize, bool),
     JoinClient(u32),
     LoseClient(usize),
+    Full(usize, bool),
     Put(usize, u8),
     Forget(usize, u8),
     Submit(usize, (usize, u8), Option<Vec<u32>>, u16),
@@ -38,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (which.clone(), any::<bool>()).prop_map(|(at, known)| Step::LoseEngine(at, known)),
         2 => (0..3_u32).prop_map(Step::JoinClient),
         1 => which.clone().prop_map(Step::LoseClient),
+        2 => (which.clone(), any::<bool>()).prop_map(|(at, full)| Step::Full(at, full)),
         1 => (which.clone(), 1..3_u8).prop_map(|(at, func)| Step::Put(at, func)),
         1 => (which.clone(), 1..3_u8).prop_map(|(at, func)| Step::Forget(at, func)),
         6 => (which.clone(), (0..12_usize, 1..4_u8), prop::option::of(engines.clone()), 0..6_u16)
@@ -70,6 +72,7 @@ impl Model {
     fn client_step(&mut self, client: ClientId, step: Step) {
         match step {
             Step::LoseClient(_) => self.lose_client(client),
+            Step::Full(_, full) => self.fill(client, full),
             Step::Put(_, number) => self.say(client, 0, |_| func(number)),
             Step::Forget(_, number) => self.say(client, 0, |_| forget(number)),
             Step::Submit(_, what, set, retries) => {
@@ -130,6 +133,7 @@ impl Model {
                 }
             }
             Step::LoseClient(at)
+            | Step::Full(at, _)
             | Step::Put(at, _)
             | Step::Forget(at, _)
             | Step::Submit(at, ..)

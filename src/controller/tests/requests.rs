@@ -2,7 +2,9 @@
 
 use super::kit::*;
 use crate::controller::Effect;
-use crate::wire::{EngineId, Reply, Request, Status, ToClient};
+use crate::wire::{
+    ClientId, EngineId, FromClient, Health, Message, Reply, Request, Status, ToClient, ToEngine,
+};
 
 #[test]
 fn clients_hear_of_the_engines_at_the_start_and_at_each_change() {
@@ -85,4 +87,31 @@ fn stop_is_answered_before_it_is_done() {
         crate::wire::Message::bare(crate::wire::FromClient::Request { id: 1, body: Request::Stop }),
     );
     assert_eq!(out, [heard(0, ToClient::Reply { id: 1, body: Reply::Done }), Effect::Stop]);
+}
+
+#[test]
+fn an_engine_that_is_restarted_ends_and_another_follows_it() {
+    let mut world = World::peopled(2);
+    let (reply, out) = world.ask(0, Request::Restart(ids([1])));
+    assert_eq!(reply, Reply::Done);
+    assert_eq!(out.last(), Some(&Effect::ReplaceEngine(EngineId(1))));
+    assert!(out.iter().any(|effect| matches!(
+        effect,
+        Effect::ToEngine(EngineId(1), message) if message.head == ToEngine::Shutdown
+    )));
+    let (reply, out) = world.ask(0, Request::Restart(ids([0, 6])));
+    assert!(matches!(reply, Reply::Refused(_)));
+    assert_eq!(out, []);
+}
+
+#[test]
+fn what_keeps_engines_busy_is_told_by_whoever_knows_their_silence() {
+    let mut world = World::peopled(2);
+    world.client(0, direct(0, &[1]));
+    world.pass(5 * MS);
+    let question = FromClient::Request { id: 7, body: Request::EngineStatus };
+    let out = world.client(0, Message::bare(question));
+    let health = |id, busy| Health { id: EngineId(id), silent: 0.0, suspect: false, busy };
+    let health = vec![health(0, None), health(1, Some(0.005))];
+    assert_eq!(out, [Effect::TellHealth(ClientId(0), 7, health)]);
 }

@@ -1,7 +1,8 @@
 //! Who gets what, and what is taken back.
 
 use super::kit::*;
-use crate::wire::{FromEngine, Request, Status, ToEngine};
+use crate::controller::{Effect, Event};
+use crate::wire::{ClientId, FromEngine, Message, Request, Status, ToEngine};
 
 #[test]
 fn a_task_goes_to_an_idle_engine_after_its_function() {
@@ -181,4 +182,47 @@ fn an_engine_that_shuts_down_gives_back_what_it_has_not_started_and_gets_nothing
     assert_eq!(outcomes(&world.client(0, direct(4, &[0]))), [(0, 4, Status::Refused)]);
     assert_eq!(outcomes(&world.lose_engine(0)), []);
     assert_eq!(gifts(&world.join_engine(1)), [(1, 1), (1, 2)]);
+}
+
+#[test]
+fn nothing_more_is_begun_for_a_client_that_takes_nothing_and_others_are_served() {
+    let mut world = World::peopled(1);
+    world.join_client(1);
+    world.client(1, func(1));
+    world.client(0, submit(0, 4));
+    let client = ClientId(0);
+    assert_eq!(world.on(Event::ClientFull { client }), []);
+    world.client(1, submit(0, 1));
+    let out = world.done(0, 0, MS);
+    let client_of = |effect: &Effect| match effect {
+        Effect::ToEngine(_, Message { head: ToEngine::Task { id, .. }, .. }) => Some(id.client.0),
+        _ => None,
+    };
+    assert_eq!(out.iter().filter_map(client_of).collect::<Vec<_>>(), [1]);
+    assert_eq!(world.reactor.waiting(), 2);
+    assert_eq!(outcomes(&world.client(0, cancel([3]))), [(0, 3, Status::Cancelled)]);
+    assert_eq!(gifts(&world.on(Event::ClientRoom { client })), [(0, 2)]);
+    assert_eq!(world.on(Event::ClientRoom { client }), []);
+}
+
+#[test]
+fn what_waits_for_engines_that_are_gone_is_refused_though_its_client_takes_nothing() {
+    let mut world = World::peopled(2);
+    world.client(0, submit_to(0, 3, 1, among([1])));
+    world.on(Event::ClientFull { client: ClientId(0) });
+    let (id, status) = (task(0, 0), Status::Ok);
+    let (started, completed) = (START, START + 1);
+    world.engine(1, FromEngine::Result { id, ticket: 0, status, started, completed });
+    assert_eq!(world.reactor.waiting(), 1, "parked");
+    let out = world.lose_engine_that_began(1, Some(9));
+    assert_eq!(outcomes(&out), [(0, 1, Status::Lost), (0, 2, Status::Refused)]);
+}
+
+#[test]
+fn the_tasks_of_a_client_that_took_nothing_and_is_gone_run_on() {
+    let mut world = World::peopled(0);
+    world.client(0, submit(0, 2));
+    world.on(Event::ClientFull { client: ClientId(0) });
+    assert_eq!(gifts(&world.join_engine(0)), []);
+    assert_eq!(gifts(&world.lose_client(0)), [(0, 0), (0, 1)]);
 }

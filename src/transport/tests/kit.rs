@@ -16,8 +16,9 @@ use crate::transport::outbox::Shared;
 use crate::transport::{
     Accepted, Arrival, CloseReason, ConnectError, Door, Event, Keeper, Outbox, Sink, connect,
     directory,
-    session::{self, Kinship},
+    session::{self, Kinship, Pulse},
 };
+use crate::wire::limits::HEARTBEAT;
 use crate::wire::{Head, Hello, Message, Parts, Role, SessionId};
 
 /// Longer than anything here takes on a busy machine; a test that needs it fails.
@@ -172,7 +173,10 @@ impl House {
         let hello = hello();
         let (ours, theirs) = tokio::join!(self.admit(), dial(&dir, &hello));
         let (accepted, theirs) = theirs.unwrap();
-        assert_eq!(accepted, Accepted { number: 3, controller: SessionId([9; 16]), pid: 1 });
+        assert_eq!(
+            accepted,
+            Accepted { number: 3, controller: SessionId([9; 16]), pid: 1, beat: HEARTBEAT }
+        );
         (ours, theirs)
     }
 }
@@ -225,7 +229,8 @@ pub(super) fn raw_kin(room: usize, silence: Option<Duration>, kinship: Kinship) 
     let outbox = Outbox::new(shared.clone());
     let lanes = Lanes { ctl: (Out(ctl_out), In(ctl_in)), bulk: (Out(bulk_out), In(bulk_in)) };
     let (sink, events) = sink();
-    tokio::spawn(session::run(shared, stop, lanes, lifeline, sink, silence, kinship));
+    let pulse = Pulse { silence, beat: HEARTBEAT };
+    tokio::spawn(session::run(shared, stop, lanes, lifeline, sink, pulse, kinship));
     let raw = Raw { ctl: (ctl_near, ctl_far), bulk: (bulk_near, bulk_far), lifeline: far };
     (Peer { outbox, events }, raw)
 }

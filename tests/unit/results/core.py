@@ -126,6 +126,12 @@ class Tasks:
     def completion_order(self):
         return [self.records.index(r) for r in self.order if r in self.records]
 
+    def newly_done(self, seen):
+        fresh = [index for index in self.completion_order() if not seen[index]]
+        for index in fresh:
+            seen[index] = 1
+        return fresh
+
     def _wait(self, done, timeout):
         with self.core.changed:
             self.core.changed.wait_for(lambda: done() or self.core.closed, timeout)

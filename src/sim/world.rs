@@ -292,7 +292,11 @@ impl World {
                 self.at(at, What::ToEngine(id, message));
             }
             Effect::EndEngine(EngineId(id)) => self.end_engine(id),
-            Effect::SignalEngine(..) | Effect::Stop => {}
+            // Nobody asks for these here.
+            Effect::SignalEngine(..)
+            | Effect::ReplaceEngine(_)
+            | Effect::TellHealth(..)
+            | Effect::Stop => {}
         }
     }
 

@@ -114,7 +114,7 @@ class Tasks:
         """Items finished, also inside chunks that still run."""
     def item_counts(self) -> list[int] | None:
         """Items per task; None when every task is one item."""
-    def newly_done(self, seen: bytearray, /) -> list[int]:
+    def newly_done(self, seen: bytearray) -> list[int]:
         """Indexes of the finished tasks whose byte in `seen` is 0, first finished first; sets it.
         Places in `completion_order` may shift while tasks finish; this gives each index once."""
     def completion_order(self) -> list[int]:

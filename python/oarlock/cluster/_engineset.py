@@ -72,12 +72,14 @@ class EngineSet:
         for pid in self._strangers():
             # One that was stopped and given up does not hear anything less.
             _signal_child(pid, signal.SIGKILL)
-        self._see_off(self.ids)
+        # An engine is gone when nobody sees it any more, which is a moment after its process is.
+        asked = set(ids)
+        self._see_off(lambda: list({*self.ids(), *asked.intersection(self._core.engine_ids())}))
 
     def end(self, engine: int) -> None:
         """End one engine as `stop` does."""
         self._core.request("shutdown", [engine])
-        self._see_off(lambda: [one for one in self.ids() if one == engine])
+        self._see_off(lambda: [one for one in self._core.engine_ids() if one == engine])
 
     def restart(self, engines: list[int], limit: float) -> list[int]:
         """End engines of this set and have others started in their places.

@@ -141,13 +141,13 @@ impl Turn<'_> {
     /// none left. The task stands in no list.
     pub(crate) fn try_elsewhere(&mut self, key: TaskKey, engine: EngineId) -> bool {
         let task = self.state.tasks.get_mut(key);
-        if task.cancelled || task.is_direct() || !task.try_again() {
+        let Some(lane) = task.lane() else { return false };
+        if task.cancelled || !task.try_again() {
             return false;
         }
         let failed_on = &mut task.rare.get_or_insert_default().failed_on;
         failed_on.push(engine);
         let failed_on = failed_on.clone();
-        let Some(lane) = task.lane() else { return false };
         let others = |other: &&Engine| {
             let id = &other.info.id;
             !other.draining

@@ -296,22 +296,22 @@ impl Shell {
 
     /// Looks which clients take what they are told.
     fn weigh(&mut self) {
-        let mut changed = Vec::new();
+        let (mut heavy, mut light) = (Vec::new(), Vec::new());
         for (client, outbox) in &self.clients {
             let (queued, full) = (outbox.queued_bytes(), self.full.contains(client));
             if !full && queued > limits::QUEUED_MAX {
-                changed.push(Event::ClientFull { client: *client });
+                heavy.push(*client);
             } else if full && queued <= limits::QUEUED_MAX / 2 {
-                changed.push(Event::ClientRoom { client: *client });
+                light.push(*client);
             }
         }
-        for event in changed {
-            match event {
-                Event::ClientFull { client } => self.full.insert(client),
-                Event::ClientRoom { client } => self.full.remove(&client),
-                _ => false,
-            };
-            self.handle_event(event);
+        for client in heavy {
+            self.full.insert(client);
+            self.handle_event(Event::ClientFull { client });
+        }
+        for client in light {
+            self.full.remove(&client);
+            self.handle_event(Event::ClientRoom { client });
         }
     }
 

@@ -168,13 +168,19 @@ def test_a_task_that_runs_longer_than_its_timeout_is_interrupted():
             rc[0].set_flags(timeout=0.05).apply_sync(time.sleep, 60)
 
 
-def test_the_engine_of_a_task_that_takes_no_notice_is_ended_by_force_only(gate):
+@pytest.fixture
+def stubborn(gate):
+    """A task that is held and takes no notice of an interrupt."""
     hold = gate.hold
 
     def stubborn():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         hold()
 
+    return stubborn
+
+
+def test_the_engine_of_a_task_that_takes_no_notice_is_ended_by_force_only(gate, stubborn):
     with oarlock.Cluster(n=2) as rc:
         lview = rc.load_balanced_view()
         result = lview.apply_async(stubborn)
@@ -187,13 +193,7 @@ def test_the_engine_of_a_task_that_takes_no_notice_is_ended_by_force_only(gate):
         assert lview.apply_sync(abs, -1) == 1
 
 
-def test_a_timeout_by_force_ends_the_engine_and_not_the_work_of_others(gate):
-    hold = gate.hold
-
-    def stubborn():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        hold()
-
+def test_a_timeout_by_force_ends_the_engine_and_not_the_work_of_others(stubborn):
     with oarlock.Cluster(n=2) as rc:
         lview = rc.load_balanced_view(timeout=0.1, force=True)
         stuck = lview.apply_async(stubborn)
@@ -201,3 +201,18 @@ def test_a_timeout_by_force_ends_the_engine_and_not_the_work_of_others(gate):
         with pytest.raises(oarlock.TaskTimeout):
             stuck.get(20)
         assert others.get(20) == list(range(100))
+
+
+def test_parallel_functions_are_tried_again_too(marks):
+    mark, read = marks
+
+    def flaky(part):
+        mark(part[0])
+        if oarlock.current_attempt() == 1:
+            raise OSError("busy")
+        return part
+
+    with oarlock.Cluster(n=2) as rc:
+        lview = rc.load_balanced_view(retries=1, retry_on=OSError)
+        assert lview.parallel(block=True)(flaky)([1, 2, 3, 4]) == [1, 2, 3, 4]
+        assert len(read()) == 4

@@ -342,7 +342,7 @@ class LoadBalancedView(Retried, View):
         **options: Any,
     ) -> AsyncMapResult:
         self.client._check()
-        func, body, name = pack_function(f)
+        func, body, name = pack_function(self._retried(f))
         payloads, failed = chunks.pack_calls(parts)
         label = self.label
         tasks = self._submit_with(

@@ -2,7 +2,6 @@
 
 import operator
 from collections.abc import Callable, Iterable
-from functools import update_wrapper
 from typing import Any
 
 # Retries, seconds for one attempt (0 for any time), whether the engine may be ended for it.
@@ -127,8 +126,8 @@ class Retrying:
         self, function: Callable[..., Any], kinds: tuple[type[BaseException], ...]
     ) -> None:
         self.function, self.kinds = function, kinds
-        update_wrapper(self, function, updated=())
-        del self.__wrapped__
+        # What it is called in messages.
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
@@ -137,5 +136,3 @@ class Retrying:
         except self.kinds as raised:
             Retrying.raised = raised
             raise
-
-    __wrapped__: Any

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::incoming::Handle;
 use super::revive::Care;
-use super::run::{Handle, Shell};
+use super::run::Shell;
 use super::spawn::{Recipe, kill};
 use crate::client::{Core, Lifetime};
 use crate::transport::{self, Drive, place};

@@ -9,12 +9,14 @@
 //! - `reactor`, `submit`, `report`, `request`: one function per event.
 //! - `schedule`, `lanes`, `ranks`: which engine gets which task, and what is taken back.
 //! - `settle`, `outcomes`: the end of a task, told once and kept for a while.
-//! - `run`, `spawn`, `memory_kills`, `embedded`, `standalone`: the shell, the only files here with
-//!   I/O.
+//! - `run`, `incoming`, `inbox`, `admit`, `send`, `losses`, `stop`, `embedded`, `standalone`: the
+//!   shell; `processes`, `spawn`, `memory_kills`: the processes behind engines. The only files here
+//!   with I/O.
 //! - `revive`: whether and when an engine process that ended is replaced.
 //! - `tasks`, `engines`, `clients`, `funcs`: the books; `state` holds them, `check` audits them.
 //! - `slab`, `span`, `index`, `hash`: what the books are made of.
 
+mod admit;
 mod attempts;
 mod check;
 mod clients;
@@ -23,11 +25,15 @@ mod engines;
 mod event;
 mod funcs;
 mod hash;
+mod inbox;
+mod incoming;
 mod index;
 mod lanes;
+mod losses;
 mod memory_kills;
 mod outcomes;
 mod parked;
+mod processes;
 mod ranks;
 mod reactor;
 mod report;
@@ -35,12 +41,14 @@ mod request;
 mod revive;
 mod run;
 mod schedule;
+mod send;
 mod settle;
 mod slab;
 mod span;
 mod spawn;
 mod standalone;
 mod state;
+mod stop;
 mod submit;
 mod tasks;
 mod texts;

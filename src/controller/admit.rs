@@ -1,0 +1,56 @@
+//! Who is let in as a client or an engine. The door has seen already that it has the secret.
+
+use super::Event;
+use super::incoming::Incoming;
+use super::losses::Engine;
+use super::run::Shell;
+use crate::transport::{Arrival, Sink};
+use crate::wire::{ClientId, EngineId, EngineInfo, Hello, Role};
+
+impl Shell {
+    /// Somebody is at the door, and the door says that it has the secret.
+    pub(super) fn arrive(&mut self, arrival: Arrival) {
+        let theirs = arrival.hello.python.clone();
+        if !theirs.is_empty() && !self.python.is_empty() && theirs != self.python {
+            let ours = &self.python;
+            arrival.refuse(format!(
+                "this cluster runs Python {ours}, and functions cannot be exchanged with Python \
+                 {theirs}; hint: start client and engines with the same version"
+            ));
+            return;
+        }
+        let sender = self.sender.clone();
+        let Hello { role, session, pid, host, lease, .. } = arrival.hello.clone();
+        // A peer for which the system has no sockets left is turned away without a word; it
+        // will ask again.
+        match role {
+            Role::Client => {
+                let client = ClientId(self.next_client);
+                let sink = Sink::new(sender, move |event| Incoming::Client(client, event));
+                // A client may be stopped for a while (Ctrl-Z); its end is told by the door.
+                let Ok(outbox) = arrival.admit(client.0, None, sink) else { return };
+                self.next_client += 1;
+                self.clients.insert(client, outbox);
+                self.handle_event(Event::ClientJoined { client, session, lease });
+            }
+            Role::Engine => {
+                let id = EngineId(self.next_engine);
+                let sink = Sink::new(sender, move |event| Incoming::Engine(id, event));
+                let tally = arrival.tally();
+                let patience = Some(self.processes.care.patience);
+                let Ok(outbox) = arrival.admit(id.0, patience, sink) else { return };
+                self.next_engine += 1;
+                let before = self.processes.became(pid, id);
+                self.engines.insert(id, Engine::new(outbox, pid, tally));
+                let info = EngineInfo { id, session, pid, host };
+                self.handle_event(Event::EngineJoined { info });
+                // Now that clients know it, whoever waits for it may be told.
+                self.processes.joined(pid);
+                // The same process comes anew: what it was before is gone.
+                if let Some(before) = before {
+                    self.lose(before);
+                }
+            }
+        }
+    }
+}

@@ -143,7 +143,7 @@ class Tasks:
         """Forget the parts (not the records) of these finished tasks, or of all, unless somebody
         holds them by a set that was not made from this one."""
     def loss(self, index: int) -> dict[str, Any]:
-        """For LOST: engine, pid, host, cause, started, ran_for, output."""
+        """For LOST: engine, pid, host, cause, started, unknown, attempt, ran_for, output."""
     def refusal(self, index: int) -> str:
         """For REFUSED and GONE: why."""
     def engine(self, index: int) -> int | None: ...
@@ -190,14 +190,21 @@ class Client:
         `restart`: whether engines that end by themselves are replaced. `patience`: seconds of
         silence after which an engine is suspect and lost."""
     @staticmethod
-    def connect(directory: str, timeout: float = 10.0, lease: float | None = None) -> Client:
+    def connect(
+        directory: str,
+        timeout: float = 10.0,
+        lease: float | None = None,
+        reconnect: float | None = None,
+    ) -> Client:
         """A client of the controller that runs in `directory`; when it is gone its tasks run on for
-        `lease` seconds, None for as long as they take.
+        `lease` seconds, None for as long as they take. When the controller is killed, another is
+        looked for for `reconnect` seconds, None for as long as the controller says.
         Raises ConnectionError naming the cause (nobody there, refused, wrong version)."""
     session: str
     directory: str
     embedded: bool
     controller_pid: int
+    away: bool  # the controller was killed, and another is looked for
     closed: bool
     # --- engines
     def engines(self) -> list[tuple[int, str, int, str]]:
@@ -367,9 +374,11 @@ def serve(
     log_directory: str,
     restart: bool = False,
     patience: tuple[float, float] | None = None,
+    lease: float = 0.0,
 ) -> None:
     """Run a controller in `directory` with `count` engines started as `argv` until it is stopped
-    by a client, SIGTERM or SIGINT. Raises OSError when one already runs there."""
+    by a client, SIGTERM or SIGINT; if it is killed, engines and clients look for another there for
+    `lease` seconds. Raises OSError when one already runs there."""
 
 def run_code(code: Any, namespace: dict[str, Any]) -> Any:
     """Run a code object in `namespace` without leaving `__builtins__` in it."""

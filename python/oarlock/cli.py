@@ -43,7 +43,7 @@ def _start(options: argparse.Namespace) -> int:
     from oarlock.cluster import standalone
 
     n = launch.engine_count(options.n)
-    care = launch.Care(options.restart, options.suspect_after, options.lost_after)
+    care = launch.Care(options.restart, options.suspect_after, options.lost_after, options.lease)
     if options.daemonize:
         record = standalone.detach(options.cluster_id, n, _START_TIMEOUT, care)
         _describe(record, foreground=False)
@@ -57,6 +57,8 @@ def _stop(options: argparse.Namespace) -> int:
     from oarlock.cluster import standalone
 
     running = {record.cluster_id: record for record in registry.list_clusters()}
+    headless = {record.cluster_id: record for record in registry.list_headless()}
+    running = headless | running
     wanted = list(running) if options.all else options.cluster_id or ["default"]
     if options.all:
         wanted = [name for name in wanted if not running[name].embedded]
@@ -83,16 +85,18 @@ def _stop(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from oarlock.cluster import standalone
 
+    headless = registry.list_headless()
     rows = [
         {
             "cluster_id": record.cluster_id,
             "pid": record.pid,
-            "engines": standalone.count_engines(record),
+            "engines": None if record in headless else standalone.count_engines(record),
             "engines_asked_for": record.engines,
             "embedded": record.embedded,
+            "headless": record in headless,
             "directory": record.directory,
         }
-        for record in registry.list_clusters()
+        for record in [*registry.list_clusters(), *headless]
     ]
     if options.json:
         print(json.dumps(rows, indent=2))
@@ -104,8 +108,13 @@ def _status(options: argparse.Namespace) -> int:
     print(line.format("CLUSTER ID", "PID", "ENGINES", "DIRECTORY"))
     for row in rows:
         count = "does not answer" if row["engines"] is None else row["engines"]
+        count = "controller died" if row["headless"] else count
         name = f"{row['cluster_id']} (embedded)" if row["embedded"] else row["cluster_id"]
         print(line.format(name, row["pid"], count, row["directory"]))
+    for record in headless:
+        again = registry.how_to_start(record)
+        end = registry.how_to_stop(record.cluster_id)
+        print(f"{record.cluster_id}: start it again with `{again}`, or end it with `{end}`")
     return 0
 
 
@@ -180,6 +189,14 @@ def _parser() -> argparse.ArgumentParser:
         default=10.0,
         metavar="S",
         help="seconds of silence after which an engine is given up (default: 10)",
+    )
+    start.add_argument(
+        "--lease",
+        type=float,
+        default=launch.LEASE,
+        metavar="S",
+        help="seconds that engines and clients wait, when the controller was killed, for the same "
+        f"command to be given again (default: {launch.LEASE:g})",
     )
     start.add_argument("--log-file", help=argparse.SUPPRESS)
     start.set_defaults(run=_start)

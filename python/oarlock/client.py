@@ -59,6 +59,7 @@ class Client(Control, Waiting):
         cluster: "Cluster | None" = None,
         directory: "str | PathLike[str] | None" = None,
         lease: float | None = 600.0,
+        reconnect: float | None = None,
     ) -> None:
         """Connect to a cluster that runs already.
 
@@ -72,14 +73,19 @@ class Client(Control, Waiting):
             lease: Seconds that unfinished tasks run on when this client is gone, closed or killed;
                 then they are cancelled. 0 for not at all, None for as long as they take. Other
                 clients get their results by msg_id; a task for which one waits is not cancelled.
+            reconnect: Seconds to wait, when the controller of a standalone cluster was killed, for
+                another to take its place (``oarlock start`` again); then everything ends with
+                `ControllerLost`. None for as long as its engines wait for it, 0 for not at all.
 
         Raises:
             FileNotFoundError: When no such cluster runs; says how to start one. At once.
             ConnectionError: When nobody answers there, or not as expected.
-            ValueError: For a URL, or a negative lease.
+            ValueError: For a URL, or a negative time.
         """
         where = _place(connection_info if directory is None else directory, cluster_id)
-        self._adopt(_oarlock.Client.connect(where, timeout, lease), cluster, owns_core=True)
+        self._adopt(
+            _oarlock.Client.connect(where, timeout, lease, reconnect), cluster, owns_core=True
+        )
 
     @classmethod
     def _from_core(cls, core: _oarlock.Client, cluster: "Cluster | None") -> Self:
@@ -161,6 +167,14 @@ class Client(Control, Waiting):
         if missing:
             raise KeyError(f"no engine {missing[0]!r}; there are {ids}")
         return self.direct_view(list(key))
+
+    @property
+    def away(self) -> bool:
+        """Whether the controller was killed and this client waits for another, see `reconnect`.
+
+        Tasks can be submitted and cancelled meanwhile; the next controller is told.
+        """
+        return self._core.away
 
     # --- views
 

@@ -14,7 +14,7 @@ use super::fork::Born;
 use super::log::PyLog;
 use super::tasks::{PyTasks, failed, msg_id, parse_msg_id};
 use super::{buffers, errors, packed, wait};
-use crate::client::remote::Remote;
+use crate::client::remote::{Address, Remote};
 use crate::client::{Core, Submission};
 use crate::clock::wall_clock;
 use crate::controller::{Care, Embedded, Recipe};
@@ -62,6 +62,11 @@ pub(crate) fn care(restart: bool, patience: Option<(f64, f64)>) -> PyResult<Care
     let [suspect, lost] = [milliseconds(suspect)?, milliseconds(lost)?]
         .map(|time| Duration::from_millis(u64::from(time)));
     Ok(Care::new(restart, suspect, lost))
+}
+
+pub(crate) fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| PyValueError::new_err(format!("{name} must be a number of seconds")))
 }
 
 /// Seconds as the wire has them; at least 1 ms, since 0 stands for none.
@@ -188,26 +193,25 @@ impl PyClient {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (directory, timeout=10.0, lease=None))]
+    #[pyo3(signature = (directory, timeout=10.0, lease=None, reconnect=None))]
     fn connect(
         py: Python<'_>,
         directory: PathBuf,
         timeout: f64,
         lease: Option<f64>,
+        reconnect: Option<f64>,
     ) -> PyResult<Self> {
         let python = python_version(py);
-        let place = directory.clone();
-        let patience = Duration::try_from_secs_f64(timeout)
-            .map_err(|_| PyValueError::new_err("timeout must be a number of seconds"))?;
-        let lease = lease.map(Duration::try_from_secs_f64).transpose();
-        let lease =
-            lease.map_err(|_| PyValueError::new_err("lease must be a number of seconds"))?;
+        let patience = duration("timeout", timeout)?;
+        let lease = lease.map(|lease| duration("lease", lease)).transpose()?;
         let lease = lease.unwrap_or(Duration::MAX);
+        let reconnect = reconnect.map(|time| duration("reconnect", time)).transpose()?;
+        let address = Address { directory: directory.clone(), python, lease, reconnect };
         // In a thread of its own, so that this one can look for signals. If it is interrupted,
         // what comes of the attempt is dropped, which closes it.
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         std::thread::spawn(move || {
-            let _ = sender.send(Remote::connect(&place, patience, python, bound(), lease));
+            let _ = sender.send(Remote::connect(address, patience, bound()));
         });
         let receiver = Mutex::new(receiver);
         let mut connected = None;
@@ -253,8 +257,13 @@ impl PyClient {
     fn controller_pid(&self) -> u32 {
         match &*self.controller {
             Controller::Embedded(_) => std::process::id(),
-            Controller::Remote(remote) => remote.controller_pid,
+            Controller::Remote(remote) => remote.controller_pid(),
         }
+    }
+
+    #[getter]
+    fn away(&self) -> bool {
+        self.core.is_away() && self.core.gone().is_none()
     }
 
     #[getter]

@@ -26,7 +26,7 @@ use crate::controller::Recipe;
 
 /// Runs a controller until it is stopped by a client, SIGTERM or SIGINT.
 #[pyfunction]
-#[pyo3(signature = (directory, argv, count, env, log_directory, restart=false, patience=None))]
+#[pyo3(signature = (directory, argv, count, env, log_directory, restart=false, patience=None, lease=0.0))]
 #[allow(clippy::too_many_arguments, reason = "Python calls it with keywords")]
 fn serve(
     py: Python<'_>,
@@ -37,9 +37,11 @@ fn serve(
     log_directory: PathBuf,
     restart: bool,
     patience: Option<(f64, f64)>,
+    lease: f64,
 ) -> PyResult<()> {
     let python = client::python_version(py);
-    let care = client::care(restart, patience)?;
+    let mut care = client::care(restart, patience)?;
+    care.lease = client::duration("lease", lease)?;
     let recipe = Recipe { argv, env, log_directory };
     py.detach(move || crate::controller::serve(&directory, python, recipe, count, care))?;
     Ok(())

@@ -282,6 +282,7 @@ impl PyTasks {
         dict.set_item("host", loss.host)?;
         dict.set_item("cause", loss.cause)?;
         dict.set_item("started", loss.started)?;
+        dict.set_item("unknown", loss.unknown)?;
         dict.set_item("attempt", loss.attempt)?;
         dict.set_item("ran_for", loss.ran_for)?;
         dict.set_item("output", loss.output)?;

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::again::Again;
 use super::batch::{Batch, Ended, Shape, State};
 use super::bell::{Countdown, Ring, Tokens};
 use super::functions::Functions;
@@ -31,6 +32,10 @@ pub trait Uplink: Send + Sync {
     fn push(&self, message: Message<FromClient>) -> Result<(), String>;
     /// Whether packets have a size, so that submissions are better cut into pieces.
     fn wants_pieces(&self) -> bool;
+    /// Whether another controller may follow this one, so that what was said is to be kept.
+    fn keeps(&self) -> bool {
+        false
+    }
 }
 
 /// What is submitted at once.
@@ -64,19 +69,23 @@ const IDS: usize = 10_000;
 pub struct Core {
     /// Names this session.
     pub session: SessionId,
-    uplink: Box<dyn Uplink>,
+    pub(super) uplink: Box<dyn Uplink>,
     /// Who moves what is queued; none in tests without I/O.
     drive: OnceLock<Arc<Drive>>,
     /// Held from taking numbers to sending them: the controller wants them to grow. What it knows
     /// follows from what was sent.
-    sending: Mutex<Functions>,
+    pub(super) sending: Mutex<Functions>,
     table: Mutex<Table>,
     idle: Condvar,
     room: Condvar,
     engines: Mutex<Engines>,
     engines_changed: Condvar,
-    replies: Mutex<Replies>,
-    replied: Condvar,
+    pub(super) replies: Mutex<Replies>,
+    pub(super) replied: Condvar,
+    /// What is kept for another controller; none if none may follow.
+    pub(super) again: Option<Mutex<Again>>,
+    /// Whether there is no controller at the moment.
+    away: AtomicBool,
     tokens: Arc<Tokens>,
     notices: Mutex<HashMap<u64, Arc<Countdown>>>,
     in_flight: AtomicU64,
@@ -95,21 +104,35 @@ impl Drop for Lifetime {
     }
 }
 
+/// Something that was asked.
+pub(super) struct Question {
+    /// What was asked, if another controller may be asked the same.
+    pub(super) again: Option<Request>,
+    /// The answer when it has come.
+    pub(super) answer: Option<Reply>,
+}
+
 #[derive(Default)]
-struct Replies {
+pub(super) struct Replies {
     next: u64,
-    /// Questions asked; the answer when it has come.
-    open: HashMap<u64, Option<Reply>>,
+    pub(super) open: HashMap<u64, Question>,
 }
 
 impl Core {
     /// A session whose messages go to `uplink`, with at most `bound` bytes of arguments in flight.
     pub fn new(session: SessionId, uplink: Box<dyn Uplink>, bound: u64) -> Self {
+        let (functions, again) = if uplink.keeps() {
+            (Functions::default().keeping(), Some(Mutex::default()))
+        } else {
+            (Functions::default(), None)
+        };
         Self {
             session,
             uplink,
             drive: OnceLock::new(),
-            sending: Mutex::default(),
+            sending: Mutex::new(functions),
+            again,
+            away: AtomicBool::new(false),
             table: Mutex::default(),
             idle: Condvar::new(),
             room: Condvar::new(),
@@ -143,7 +166,7 @@ impl Core {
     }
 
     /// Has what was queued sent, at once or soon.
-    fn flush(&self, now: bool) {
+    pub(super) fn flush(&self, now: bool) {
         if let Some(drive) = self.drive() {
             drive.nudge(now);
         }
@@ -195,9 +218,10 @@ impl Core {
         if functions.touch(func) {
             return Ok(());
         }
-        let parts = Parts::from_elem(bytes::Bytes::copy_from_slice(body), 1);
+        let body = bytes::Bytes::copy_from_slice(body);
+        let parts = Parts::from_elem(body.clone(), 1);
         self.uplink.push(Message { head: FromClient::Func(func), parts })?;
-        for forgotten in functions.enter(func, body.len()) {
+        for forgotten in functions.enter(func, &body) {
             // Short, so it always fits.
             let _ = self.uplink.push(Message::bare(FromClient::Forget(forgotten)));
         }
@@ -257,7 +281,7 @@ impl Core {
                 let first = batch.first + start as u64;
                 let target = target.clone();
                 let head = FromClient::Submit { first, func, kind, target, counts, rules };
-                self.send(&batch, start..end, Message { head, parts }, now);
+                self.send(&sending, &batch, start..end, Message { head, parts }, now);
             }
             start = if failed.contains_key(&end) { end + 1 } else { end };
         }
@@ -284,7 +308,7 @@ impl Core {
         let handle = Tasks::one(self.session, batch.clone(), 0);
         let (first, kind, rules) = (batch.first, Kind::Apply, Rules::default());
         let head = FromClient::Submit { first, func, kind, target, counts, rules };
-        self.send(&batch, 0..1, Message { head, parts }, now);
+        self.send(&sending, &batch, 0..1, Message { head, parts }, now);
         drop(sending);
         self.after_submit(&batch, now);
         Ok(handle)
@@ -309,7 +333,7 @@ impl Core {
         if !engines.is_empty() {
             let count = engines.len();
             let head = FromClient::Direct { first: batch.first, func, kind, engines, rules };
-            self.send(&batch, 0..count, Message { head, parts }, now);
+            self.send(&sending, &batch, 0..count, Message { head, parts }, now);
         }
         drop(sending);
         self.after_submit(&batch, now);
@@ -329,7 +353,7 @@ impl Core {
                 let first = batch.first + index as u64;
                 let engines = vec![*engine];
                 let head = FromClient::Direct { first, func, kind, engines, rules };
-                self.send(&batch, index..index + 1, Message { head, parts }, now);
+                self.send(&sending, &batch, index..index + 1, Message { head, parts }, now);
             }
         }
         drop(sending);
@@ -341,11 +365,15 @@ impl Core {
     /// Sends what is about these tasks of a batch; if it cannot be sent, they end for that reason.
     fn send(
         &self,
+        functions: &Functions,
         batch: &Arc<Batch>,
         tasks: Range<usize>,
         message: Message<FromClient>,
         now: Stamp,
     ) {
+        if let Some(again) = &self.again {
+            again.lock().note(&message, |func| functions.body(func));
+        }
         let Err(fault) = self.uplink.push(message) else { return };
         let parts = Parts::from_elem(fault.into(), 1);
         for index in tasks {
@@ -375,6 +403,9 @@ impl Core {
     /// no notice for `force` milliseconds has its engine ended.
     pub fn cancel(&self, tasks: &Tasks, force: Option<u32>) {
         for numbers in tasks.pending_numbers().chunks(IDS) {
+            if let Some(again) = &self.again {
+                again.lock().cancel(numbers, force);
+            }
             // Short, so it always fits.
             let head = FromClient::Cancel { tasks: numbers.to_vec(), force };
             let _ = self.uplink.push(Message::bare(head));
@@ -392,7 +423,7 @@ impl Core {
             let start = piece * IDS;
             let first = batch.first + start as u64;
             let head = FromClient::Watch { first, tasks: ids.to_vec() };
-            self.send(&batch, start..start + ids.len(), Message::bare(head), now);
+            self.send(&sending, &batch, start..start + ids.len(), Message::bare(head), now);
         }
         drop(sending);
         self.after_submit(&batch, now);
@@ -405,6 +436,9 @@ impl Core {
     pub fn receive(&self, message: Message<ToClient>, now: Stamp) {
         match message.head {
             ToClient::Result { seq, status, engine, submitted, started, completed } => {
+                if let Some(again) = &self.again {
+                    again.lock().took(seq, &message.parts);
+                }
                 let Some((batch, index)) = self.pending(seq) else { return };
                 if let Some(submitted) = submitted {
                     batch.lock().set_submitted(index, submitted);
@@ -441,12 +475,28 @@ impl Core {
             }
             ToClient::Reply { id, body } => {
                 let mut replies = self.replies.lock();
-                if let Some(answer) = replies.open.get_mut(&id) {
-                    *answer = Some(body);
+                if let Some(question) = replies.open.get_mut(&id) {
+                    question.answer = Some(body);
                     self.replied.notify_all();
                 }
             }
         }
+    }
+
+    /// Whether a task has no outcome.
+    pub(super) fn is_pending(&self, seq: u64) -> bool {
+        self.pending(seq).is_some_and(|(batch, index)| {
+            batch.lock().records[index as usize].state == State::Pending
+        })
+    }
+
+    /// Whether there is no controller at the moment, and another is looked for.
+    pub fn is_away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Release);
     }
 
     fn pending(&self, seq: u64) -> Option<(Arc<Batch>, u32)> {
@@ -454,7 +504,11 @@ impl Core {
     }
 
     fn end(&self, batch: &Arc<Batch>, index: u32, ended: Ended) {
-        if batch.end(index, ended) == Some(0) {
+        let left = batch.end(index, ended);
+        if let (Some(_), Some(again)) = (left, &self.again) {
+            again.lock().end(batch.first + u64::from(index));
+        }
+        if left == Some(0) {
             let mut table = self.table.lock();
             table.finish(batch.first);
             self.in_flight.fetch_sub(batch.bytes, Ordering::AcqRel);
@@ -548,12 +602,16 @@ impl Core {
             let mut replies = self.replies.lock();
             replies.next += 1;
             let id = replies.next;
-            replies.open.insert(id, None);
+            let again = self.again.is_some() && body.can_be_asked_again();
+            let again = again.then(|| body.clone());
+            replies.open.insert(id, Question { again, answer: None });
             id
         };
         let head = FromClient::Request { id, body };
-        if let Err(fault) = self.uplink.push(Message::bare(head)) {
-            self.replies.lock().open.insert(id, Some(Reply::Refused(fault)));
+        if let Err(fault) = self.uplink.push(Message::bare(head))
+            && let Some(question) = self.replies.lock().open.get_mut(&id)
+        {
+            question.answer = Some(Reply::Refused(fault));
         }
         self.flush(true);
         id
@@ -564,8 +622,8 @@ impl Core {
         self.need();
         let mut replies = self.replies.lock();
         loop {
-            if let Some(Some(_)) = replies.open.get(&id) {
-                return replies.open.remove(&id).flatten();
+            if replies.open.get(&id).is_some_and(|question| question.answer.is_some()) {
+                return replies.open.remove(&id).and_then(|question| question.answer);
             }
             if self.gone.load(Ordering::Acquire)
                 || self.replied.wait_until(&mut replies, until).timed_out()

@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+
 use crate::wire::FuncId;
 
 /// How many are kept, and how many bytes of pickles; a single larger one is kept while in use.
@@ -14,6 +16,8 @@ const MAX_BYTES: usize = 64 << 20;
 
 struct Known {
     size: usize,
+    /// Its pickle, if it may have to be made known again.
+    body: Option<Bytes>,
     /// Submissions that are being made with it.
     pins: u32,
     /// When it was last used, in uses.
@@ -27,6 +31,8 @@ pub(crate) struct Functions {
     uses: u64,
     max_count: usize,
     max_bytes: usize,
+    /// Whether bodies are kept.
+    keeps: bool,
 }
 
 impl Default for Functions {
@@ -37,7 +43,23 @@ impl Default for Functions {
 
 impl Functions {
     fn bounded(max_count: usize, max_bytes: usize) -> Self {
-        Self { known: HashMap::new(), bytes: 0, uses: 0, max_count, max_bytes }
+        let keeps = false;
+        Self { known: HashMap::new(), bytes: 0, uses: 0, max_count, max_bytes, keeps }
+    }
+
+    /// Keeps the pickles of what is known, to make it known to another controller.
+    pub(crate) fn keeping(self) -> Self {
+        Self { keeps: true, ..self }
+    }
+
+    /// The pickle of a known function, if it is kept.
+    pub(crate) fn body(&self, func: FuncId) -> Option<Bytes> {
+        self.known.get(&func)?.body.clone()
+    }
+
+    /// All that are known, with their pickles, as far as these are kept.
+    pub(crate) fn bodies(&self) -> impl Iterator<Item = (FuncId, Bytes)> {
+        self.known.iter().filter_map(|(func, known)| Some((*func, known.body.clone()?)))
     }
 
     /// Notes a use; says whether the function is known.
@@ -48,9 +70,11 @@ impl Functions {
     }
 
     /// Enters a function that was just made known. Gives those that are to be forgotten for it.
-    pub(crate) fn enter(&mut self, func: FuncId, size: usize) -> Vec<FuncId> {
+    pub(crate) fn enter(&mut self, func: FuncId, body: &Bytes) -> Vec<FuncId> {
         self.uses += 1;
-        self.known.insert(func, Known { size, pins: 0, used: self.uses });
+        let size = body.len();
+        let body = self.keeps.then(|| body.clone());
+        self.known.insert(func, Known { size, body, pins: 0, used: self.uses });
         self.bytes += size;
         let mut forgotten = Vec::new();
         while self.known.len() > self.max_count || self.bytes > self.max_bytes {
@@ -96,7 +120,7 @@ mod tests {
         if functions.touch(func(number)) {
             return Vec::new();
         }
-        functions.enter(func(number), size)
+        functions.enter(func(number), &vec![0; size].into())
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Never knows: pickles, scheduling, sockets, Python.
 //! Who talks to it: `bindings` from the user's threads, the I/O thread with what arrives.
 
+mod again;
 pub mod batch;
 pub mod bell;
 pub mod core;

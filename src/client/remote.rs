@@ -1,23 +1,52 @@
-//! A client of a controller in another process: its session and its I/O thread.
+//! A client of a controller in another process: its session and its I/O thread, and the session
+//! after that when the controller was killed and another has taken its place.
 
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::core::{Core, Lifetime, Uplink};
 use crate::clock::wall_clock;
-use crate::transport::{self, Drive, Event, Outbox, PushError, Sink, place};
-use crate::wire::{FromClient, Hello, Message, Role, ToClient, limits};
+use crate::transport::{
+    self, Accepted, CloseReason, ConnectError, Drive, Event, Outbox, PushError, Sink, place,
+};
+use crate::wire::{Before, FromClient, Hello, Message, Role, SessionId, ToClient, limits};
 
-struct Session(Outbox<FromClient>);
+/// The first pause between two looks for another controller, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
-impl Uplink for Session {
+type Events = mpsc::Receiver<Event<ToClient>>;
+
+/// Who connects to what, and how it is known there.
+pub struct Address {
+    /// The cluster's directory.
+    pub directory: PathBuf,
+    /// `major.minor` of this process's Python.
+    pub python: String,
+    /// How long unfinished tasks run on when this client is gone.
+    pub lease: Duration,
+    /// How long to look for another controller when this one is killed; `None` for as long as it
+    /// says itself.
+    pub reconnect: Option<Duration>,
+}
+
+/// The way to the controller there is now. While there is none, what is said is dropped: what
+/// matters is said again to the next.
+struct Line {
+    outbox: RwLock<Outbox<FromClient>>,
+    keeps: bool,
+}
+
+impl Uplink for Arc<Line> {
     fn push(&self, message: Message<FromClient>) -> Result<(), String> {
-        match self.0.push_quietly(message) {
+        match self.outbox.read().push_quietly(message) {
             Err(PushError::Unsendable(fault)) => Err(fault.to_string()),
             Ok(()) | Err(PushError::Closed) => Ok(()),
         }
@@ -26,62 +55,69 @@ impl Uplink for Session {
     fn wants_pieces(&self) -> bool {
         true
     }
+
+    fn keeps(&self) -> bool {
+        self.keeps
+    }
 }
 
 /// A connected client.
 pub struct Remote {
     /// Its books.
     pub core: Arc<Core>,
-    /// The controller's process.
-    pub controller_pid: u32,
-    outbox: Outbox<FromClient>,
+    controller: Arc<AtomicU32>,
+    line: Arc<Line>,
+    closing: Arc<Notify>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 impl Remote {
-    /// Connects to the controller in `directory`; gives up after `patience`. Unfinished tasks run on
-    /// for `lease` when this client is gone.
-    pub fn connect(
-        directory: &Path,
-        patience: Duration,
-        python: String,
-        bound: u64,
-        lease: Duration,
-    ) -> io::Result<Self> {
-        let connection = place::read(directory)?;
+    /// Connects to a controller; gives up after `patience`. At most `bound` bytes of arguments are
+    /// in flight.
+    pub fn connect(address: Address, patience: Duration, bound: u64) -> io::Result<Self> {
         let session = place::session()?;
-        let hello = Hello {
-            tally: None,
-            lease: u64::try_from(lease.as_nanos()).unwrap_or(u64::MAX),
-            token: connection.token,
-            role: Role::Client,
-            session,
-            pid: std::process::id(),
-            host: place::host(),
-            python,
-        };
         let runtime = transport::runtime()?;
-        let (sender, events) = mpsc::channel(64);
-        let sink = Sink::new(sender, |event| event);
-        let silence = Some(limits::SILENCE);
-        let connecting = transport::connect(directory, &hello, silence, sink, patience);
-        let (accepted, outbox) = runtime.block_on(connecting).map_err(io::Error::other)?;
-        let core = Arc::new(Core::new(session, Box::new(Session(outbox.clone())), bound));
-        let poked = outbox.clone();
-        let drive = Drive::new(runtime, move || poked.poke());
+        let connected = runtime.block_on(address.connect(session, None, patience));
+        let Connected { accepted, outbox, events, member } = connected.map_err(io::Error::other)?;
+        let others = match accepted.lease {
+            Duration::ZERO => Duration::ZERO,
+            lease => address.reconnect.unwrap_or(lease),
+        };
+        let line = Line { outbox: RwLock::new(outbox), keeps: !others.is_zero() };
+        let line = Arc::new(line);
+        let core = Arc::new(Core::new(session, Box::new(line.clone()), bound));
+        let poked = line.clone();
+        let drive = Drive::new(runtime, move || poked.outbox.read().poke());
         core.driven_by(drive.clone());
+        let (controller, closing) = (Arc::new(AtomicU32::new(accepted.pid)), Arc::default());
         let inside = Lifetime(core.clone());
+        let mut session = Life {
+            address,
+            session,
+            accepted,
+            others,
+            line: line.clone(),
+            closing: Arc::clone(&closing),
+            controller: controller.clone(),
+            member,
+        };
         let thread = drive.start(async move {
             let Lifetime(core) = &inside;
-            live(core, events).await;
+            session.live(core, events).await;
         });
         let thread = Mutex::new(Some(thread?));
-        Ok(Self { core, controller_pid: accepted.pid, outbox, thread })
+        Ok(Self { core, controller, line, closing, thread })
+    }
+
+    /// The controller's process.
+    pub fn controller_pid(&self) -> u32 {
+        self.controller.load(Ordering::Relaxed)
     }
 
     /// Says goodbye after everything queued has been sent, and ends the I/O thread.
     pub fn close(&self) {
-        self.outbox.close();
+        self.closing.notify_one();
+        self.line.outbox.read().close();
         if let Some(drive) = self.core.drive() {
             drive.need();
         }
@@ -97,22 +133,135 @@ impl Drop for Remote {
     }
 }
 
-async fn live(core: &Core, mut events: mpsc::Receiver<Event<ToClient>>) {
-    while let Some(event) = events.recv().await {
-        match event {
-            Event::Messages(messages) => {
-                let now = wall_clock();
-                for message in messages {
-                    core.receive(message, now);
+/// A session that was just opened.
+struct Connected {
+    accepted: Accepted,
+    outbox: Outbox<FromClient>,
+    events: Events,
+    /// Keeps the place from being taken for a leftover while another controller may come.
+    member: Option<File>,
+}
+
+impl Address {
+    async fn connect(
+        &self,
+        session: SessionId,
+        before: Option<Before>,
+        patience: Duration,
+    ) -> Result<Connected, ConnectError> {
+        let token = place::read(&self.directory).map_err(|error| ConnectError::Nobody {
+            door: self.directory.clone(),
+            detail: error.to_string(),
+        })?;
+        let hello = Hello {
+            token: token.token,
+            role: Role::Client,
+            session,
+            pid: std::process::id(),
+            host: place::host(),
+            python: self.python.clone(),
+            lease: u64::try_from(self.lease.as_nanos()).unwrap_or(u64::MAX),
+            tally: None,
+            before,
+        };
+        let (sender, events) = mpsc::channel(64);
+        let sink = Sink::new(sender, |event| event);
+        let silence = Some(limits::SILENCE);
+        let connecting = transport::connect(&self.directory, &hello, silence, sink, patience);
+        let (accepted, outbox) = connecting.await?;
+        let member =
+            if accepted.lease.is_zero() { None } else { place::join(&self.directory).ok() };
+        Ok(Connected { accepted, outbox, events, member })
+    }
+}
+
+/// The life of a client's I/O: one session, or several if the controller is killed and followed.
+struct Life {
+    address: Address,
+    session: SessionId,
+    accepted: Accepted,
+    /// How long another controller is looked for.
+    others: Duration,
+    line: Arc<Line>,
+    closing: Arc<Notify>,
+    controller: Arc<AtomicU32>,
+    member: Option<File>,
+}
+
+impl Life {
+    async fn live(&mut self, core: &Core, mut events: Events) {
+        loop {
+            let reason = listen(core, &mut events).await;
+            let over = format!("the session with the controller ended: {reason}");
+            if matches!(reason, CloseReason::Goodbye) || self.others.is_zero() {
+                return core.end_session(&over, wall_clock());
+            }
+            core.set_away(true);
+            let followed = tokio::select! {
+                followed = self.follow() => followed,
+                () = self.closing.notified() => Err("the client was closed".to_owned()),
+            };
+            match followed {
+                Ok(Connected { accepted, outbox, events: others, member }) => {
+                    self.controller.store(accepted.pid, Ordering::Relaxed);
+                    (self.accepted, self.member) = (accepted, member);
+                    core.submit_again(|| *self.line.outbox.write() = outbox);
+                    core.set_away(false);
+                    events = others;
                 }
+                Err(text) => return core.end_session(&format!("{over}; {text}"), wall_clock()),
             }
-            Event::Closed(reason) => {
-                core.end_session(
-                    &format!("the session with the controller ended: {reason}"),
-                    wall_clock(),
-                );
-                return;
+        }
+    }
+
+    /// Looks for the controller that follows the one that was killed, for as long as one may come.
+    async fn follow(&self) -> Result<Connected, String> {
+        let Accepted { controller, number, .. } = self.accepted;
+        let before = Before { controller, number, ticket: 0, running: None };
+        let seconds = self.others.as_secs_f64();
+        let nobody = || format!("no other came within {seconds} s");
+        let deadline = Instant::now() + self.others;
+        let mut pause = PAUSE.0;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let patience = limits::HELLO_DEADLINE.min(left);
+            match self.address.connect(self.session, Some(before.clone()), patience).await {
+                Ok(connected) if connected.accepted.resumed => return Ok(connected),
+                Ok(_) => return Err("the one that is there now knows nothing of it".to_owned()),
+                Err(error @ (ConnectError::Refused { .. } | ConnectError::NotOurs { .. })) => {
+                    return Err(error.to_string());
+                }
+                Err(_) if !self.address.directory.exists() => {
+                    return Err("nobody waits for another any more".to_owned());
+                }
+                Err(_) => {}
             }
+            if Instant::now() + pause >= deadline {
+                return Err(nobody());
+            }
+            sleep(transport::jittered(pause)).await;
+            pause = PAUSE.1.min(pause * 2);
+        }
+    }
+}
+
+/// Enters what comes in a session, until it ends.
+async fn listen(core: &Core, events: &mut Events) -> CloseReason {
+    loop {
+        let due = core.taken_due();
+        let at = due.map_or_else(Instant::now, Instant::from_std);
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(Event::Messages(messages)) => {
+                    let now = wall_clock();
+                    for message in messages {
+                        core.receive(message, now);
+                    }
+                }
+                Some(Event::Closed(reason)) => return reason,
+                None => return CloseReason::Aborted,
+            },
+            () = sleep_until(at), if due.is_some() => core.tell_taken(),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::incoming::Incoming;
 use super::losses::Engine;
 use super::run::Shell;
 use crate::transport::{Arrival, Sink};
-use crate::wire::{ClientId, EngineId, EngineInfo, Hello, Role};
+use crate::wire::{Before, ClientId, EngineId, EngineInfo, Hello, Role};
 
 impl Shell {
     /// Somebody is at the door, and the door says that it has the secret.
@@ -20,35 +20,53 @@ impl Shell {
             return;
         }
         let sender = self.sender.clone();
-        let Hello { role, session, pid, host, lease, .. } = arrival.hello.clone();
+        let Hello { role, session, pid, host, lease, before, .. } = arrival.hello.clone();
         // A peer for which the system has no sockets left is turned away without a word; it
         // will ask again.
         match role {
             Role::Client => {
-                let client = ClientId(self.next_client);
+                let again = self.client_again(before.as_ref());
+                let client = again.unwrap_or(ClientId(self.next_client));
                 let sink = Sink::new(sender, move |event| Incoming::Client(client, event));
                 // A client may be stopped for a while (Ctrl-Z); its end is told by the door.
-                let Ok(outbox) = arrival.admit(client.0, None, sink) else { return };
-                self.next_client += 1;
+                let Ok(outbox) = arrival.admit((client.0, again.is_some()), None, sink) else {
+                    return;
+                };
                 self.clients.insert(client, outbox);
-                self.handle_event(Event::ClientJoined { client, session, lease });
+                if again.is_some() {
+                    self.handle_event(Event::ClientBack { client, session, lease });
+                } else {
+                    self.next_client += 1;
+                    self.handle_event(Event::ClientJoined { client, session, lease });
+                }
             }
             Role::Engine => {
-                let id = EngineId(self.next_engine);
+                let again = self.engine_again(before.as_ref());
+                let id = again.unwrap_or(EngineId(self.next_engine));
+                let info = EngineInfo { id, session, pid, host };
+                if let Err(fault) = self.heritage.enter(&info, before.as_ref()) {
+                    let why = format!("what it is given could not be written down: {fault}");
+                    return arrival.refuse(why);
+                }
                 let sink = Sink::new(sender, move |event| Incoming::Engine(id, event));
                 let tally = arrival.tally();
                 let patience = Some(self.processes.care.patience);
-                let Ok(outbox) = arrival.admit(id.0, patience, sink) else { return };
-                self.next_engine += 1;
-                let before = self.processes.became(pid, id);
+                let number = (id.0, again.is_some());
+                let Ok(outbox) = arrival.admit(number, patience, sink) else { return };
+                self.is_back(id, pid);
+                let known = self.processes.became(pid, id);
                 self.engines.insert(id, Engine::new(outbox, pid, tally));
-                let info = EngineInfo { id, session, pid, host };
-                self.handle_event(Event::EngineJoined { info });
+                if let (Some(_), Some(Before { ticket, running, .. })) = (again, before) {
+                    self.handle_event(Event::EngineBack { info, ticket, running });
+                } else {
+                    self.next_engine += 1;
+                    self.handle_event(Event::EngineJoined { info });
+                }
                 // Now that clients know it, whoever waits for it may be told.
                 self.processes.joined(pid);
                 // The same process comes anew: what it was before is gone.
-                if let Some(before) = before {
-                    self.lose(before);
+                if let Some(known) = known {
+                    self.lose(known);
                 }
             }
         }

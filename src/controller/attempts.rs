@@ -21,7 +21,7 @@ use super::texts;
 const DEATHS: u16 = 3;
 
 /// How far an engine that ended had come with a task.
-enum Reached {
+pub(crate) enum Reached {
     /// It did not begin it.
     Nothing,
     /// It may have begun it; nobody knows.
@@ -77,6 +77,7 @@ impl Turn<'_> {
         self.out.push(Effect::EndEngine(id));
         self.spread_all(&back);
         self.feed_all(&engine.thieves);
+        self.lose_again(id, loss);
     }
 
     fn reached(&self, key: TaskKey, engine: &Engine, begun: Option<u64>) -> Reached {
@@ -96,7 +97,7 @@ impl Turn<'_> {
 
     /// Whether a task whose engine ended is to be queued again; then it is counted as another
     /// attempt, if the last one may have begun.
-    fn survives(&mut self, key: TaskKey, reached: &Reached) -> bool {
+    pub(crate) fn survives(&mut self, key: TaskKey, reached: &Reached) -> bool {
         let state = &mut *self.state;
         let task = state.tasks.get_mut(key);
         let Some(lane) = task.lane() else { return false };
@@ -113,12 +114,14 @@ impl Turn<'_> {
     }
 
     /// Ends a task whose engine ended.
-    fn lose(&mut self, key: TaskKey, loss: &Loss, reached: &Reached) {
+    pub(crate) fn lose(&mut self, key: TaskKey, loss: &Loss, reached: &Reached) {
         let task = self.state.tasks.get(key);
         let poison = task.deaths() >= DEATHS;
         let mut loss = Loss { attempt: task.attempt, ..loss.clone() };
-        if let Reached::Running(ran_for) = reached {
-            (loss.started, loss.ran_for) = (true, *ran_for);
+        match reached {
+            Reached::Nothing => {}
+            Reached::Unknown => loss.unknown = true,
+            Reached::Running(ran_for) => (loss.started, loss.ran_for) = (true, *ran_for),
         }
         let status = match task.cancelled {
             true => Status::Cancelled,
@@ -191,9 +194,12 @@ impl Turn<'_> {
     }
 
     /// Refuses what waits in a lane of which no engine lives any more.
-    fn end_lane(&mut self, lane: u32) {
+    pub(crate) fn end_lane(&mut self, lane: u32) {
         let lanes = &self.state.lanes;
-        if !lanes.exists(lane) || !lanes.get(lane).engines.is_empty() {
+        if lane == ANY || !lanes.exists(lane) || !lanes.get(lane).engines.is_empty() {
+            return;
+        }
+        if lanes.get(lane).asked.iter().any(|engine| self.state.awaits(*engine)) {
             return;
         }
         let text = texts::no_engine_of(&lanes.get(lane).asked, self.state.engines.list());

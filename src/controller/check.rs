@@ -21,6 +21,10 @@ impl State {
             assert!(self.clients.is_alive(*client), "only of the living are tasks parked");
             assert!(list.iter(&self.tasks).all(parked), "a parked task knows it");
         }
+        for list in self.waiting_lists() {
+            listed += self.count(list, None, None);
+            assert!(list.iter(&self.tasks).all(|key| self.tasks.get(key).is_waiting()));
+        }
         assert_eq!(listed, self.tasks.len(), "every task stands in one list");
         self.check_ready();
         self.check_movable();
@@ -85,7 +89,8 @@ impl State {
             assert_eq!(lane.tasks, named.get(&at).copied().unwrap_or(0), "a lane counts its tasks");
             if at != ANY {
                 assert!(lane.tasks > 0, "a lane without tasks is closed");
-                assert!(!lane.engines.is_empty(), "a lane without engines is closed");
+                let awaited = lane.asked.iter().any(|engine| self.awaits(*engine));
+                assert!(awaited || !lane.engines.is_empty(), "a lane without engines is closed");
                 assert_eq!(self.lanes.find(&lane.asked), Some(at), "a lane is found by its set");
             }
             for engine in &lane.engines {

@@ -47,7 +47,7 @@ impl Embedded {
 
     /// Starts `count` engine processes; the seats they and their successors have.
     pub fn spawn(&self, recipe: Recipe, count: usize) -> io::Result<Vec<u32>> {
-        spawn(&self.handle, recipe, count)
+        spawn(&self.handle, &Arc::new(recipe), count)
     }
 
     /// For each of these seats: the process in it, and whether one ever became an engine.
@@ -86,8 +86,7 @@ impl Drop for Embedded {
 }
 
 /// Starts `count` engine processes of the controller behind `handle`; their seats.
-pub(super) fn spawn(handle: &Handle, recipe: Recipe, count: usize) -> io::Result<Vec<u32>> {
-    let recipe = Arc::new(recipe);
+pub(super) fn spawn(handle: &Handle, recipe: &Arc<Recipe>, count: usize) -> io::Result<Vec<u32>> {
     let (mut seats, mut pids) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for _ in 0..count {
         match recipe.start() {

@@ -50,6 +50,8 @@ pub(crate) struct Engine {
     pub(crate) lanes: Vec<u32>,
     /// Functions it was sent.
     pub(crate) funcs: Set<u32>,
+    /// The highest ticket it was given by a controller before this one.
+    pub(crate) before: u64,
     pub(crate) info: EngineInfo,
 }
 
@@ -77,6 +79,7 @@ impl Engine {
             thieves: Vec::new(),
             completed: 0,
             given: 0,
+            before: 0,
         }
     }
 

@@ -2,8 +2,17 @@
 
 use crate::wire::{
     ClientId, EngineId, EngineInfo, FromClient, FromEngine, Health, Message, SessionId, Stamp,
-    ToClient, ToEngine,
+    TaskId, ToClient, ToEngine, Underway,
 };
+
+/// An engine of the controller before this one, as that one wrote it down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inherited {
+    /// The engine.
+    pub info: EngineInfo,
+    /// The tasks it held that may run elsewhere, and at which attempt.
+    pub given: Vec<(TaskId, u16)>,
+}
 
 /// Something that happened outside.
 #[derive(Clone, Debug)]
@@ -27,6 +36,34 @@ pub enum Event {
     EngineJoined {
         /// The engine; its number was never given before.
         info: EngineInfo,
+    },
+    /// The first event of a controller that follows another which was killed: what that one had
+    /// given to whom. Each of these engines comes back or is missing.
+    Inherited(Vec<Inherited>),
+    /// A client of the controller before this one was admitted under the number it had there.
+    ClientBack {
+        /// The client.
+        client: ClientId,
+        /// As in [`Event::ClientJoined`].
+        session: SessionId,
+        /// As in [`Event::ClientJoined`].
+        lease: u64,
+    },
+    /// An engine of the controller before this one was admitted under the number it had there.
+    EngineBack {
+        /// The engine.
+        info: EngineInfo,
+        /// The highest ticket it was given there.
+        ticket: u64,
+        /// What it runs.
+        running: Option<Underway>,
+    },
+    /// An engine of the controller before this one will not come back.
+    EngineMissing {
+        /// The engine.
+        engine: EngineId,
+        /// For instance `it did not come back within 10 s`.
+        cause: String,
     },
     /// An engine's session or process ended.
     EngineLost {

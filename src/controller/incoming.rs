@@ -18,6 +18,9 @@ pub(super) enum Incoming {
     Arrival(Arrival),
     /// A process that was started here ended.
     Ended(u32, End),
+    /// An engine of a controller before this one will not come back, for this reason, unless it
+    /// has.
+    Missing(EngineId, String),
     /// Another process is to be started in this seat.
     Vacant(u32),
     /// The session or the process of this engine ended some time ago, and the other has not been

@@ -87,6 +87,24 @@ impl Lanes {
         closed.engines
     }
 
+    /// An engine joins that lanes were opened for before it came; says which.
+    pub(crate) fn join(&mut self, engine: EngineId) -> Vec<u32> {
+        let joined = self.asked_for(engine);
+        for lane in &joined {
+            let engines = &mut self.slab[*lane].engines;
+            if let Err(place) = engines.binary_search(&engine) {
+                engines.insert(place, engine);
+            }
+        }
+        joined
+    }
+
+    /// The lanes for which this engine was asked.
+    pub(crate) fn asked_for(&self, engine: EngineId) -> Vec<u32> {
+        let asked = self.iter().filter(|(_, lane)| lane.asked.contains(&engine));
+        asked.map(|(at, _)| at).collect()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Lane)> {
         self.slab.iter()
     }

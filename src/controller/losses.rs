@@ -94,6 +94,7 @@ impl Shell {
             output: String::new(),
             forced: false,
         });
+        self.heritage.strike_out(engine);
         self.handle_event(Event::EngineLost { engine, begun, cause, output });
         self.engines.remove(&engine);
     }

@@ -8,10 +8,11 @@
 //! - `event`: what may happen, and what may be done about it.
 //! - `reactor`, `submit`, `report`, `request`: one function per event.
 //! - `schedule`, `lanes`, `ranks`: which engine gets which task, and what is taken back.
+//! - `resume`, `receipts`: what lets a controller go on where one that was killed ended.
 //! - `settle`, `outcomes`: the end of a task, told once and kept for a while.
 //! - `run`, `incoming`, `inbox`, `admit`, `send`, `losses`, `stop`, `embedded`, `standalone`: the
-//!   shell; `processes`, `spawn`, `memory_kills`: the processes behind engines. The only files here
-//!   with I/O.
+//!   shell; `ledger`, `inherit`: what it leaves to one that follows it; `processes`, `spawn`,
+//!   `memory_kills`: the processes behind engines. The only files here with I/O.
 //! - `revive`: whether and when an engine process that ended is replaced.
 //! - `tasks`, `engines`, `clients`, `funcs`: the books; `state` holds them, `check` audits them.
 //! - `slab`, `span`, `index`, `hash`: what the books are made of.
@@ -28,7 +29,9 @@ mod hash;
 mod inbox;
 mod incoming;
 mod index;
+mod inherit;
 mod lanes;
+mod ledger;
 mod losses;
 mod memory_kills;
 mod outcomes;
@@ -36,8 +39,10 @@ mod parked;
 mod processes;
 mod ranks;
 mod reactor;
+mod receipts;
 mod report;
 mod request;
+mod resume;
 mod revive;
 mod run;
 mod schedule;
@@ -57,7 +62,7 @@ mod texts;
 mod tests;
 
 pub use embedded::Embedded;
-pub use event::{Effect, Event, Now};
+pub use event::{Effect, Event, Inherited, Now};
 pub use reactor::Reactor;
 pub use revive::Care;
 pub use spawn::Recipe;

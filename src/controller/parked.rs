@@ -25,6 +25,9 @@ impl State {
     /// Takes a task that waits for an engine out of the list in which it waits.
     pub(crate) fn withdraw(&mut self, key: TaskKey) {
         let task = self.tasks.get(key);
+        if task.is_waiting() {
+            return self.stop_waiting(key);
+        }
         let (client, lane, parked) = (task.id.client, task.lane(), task.is_parked());
         if parked && let Some(list) = self.parked.get_mut(&client) {
             list.remove(&mut self.tasks, key);
@@ -37,7 +40,8 @@ impl State {
     /// Tasks that wait for an engine.
     pub(crate) fn waiting(&self) -> u64 {
         let parked: u64 = self.parked.values().map(|list| u64::from(list.len())).sum();
-        self.lanes.waiting() + parked
+        let resumed: u64 = self.waiting_lists().map(|list| u64::from(list.len())).sum();
+        self.lanes.waiting() + parked + resumed
     }
 }
 

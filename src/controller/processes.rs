@@ -50,6 +50,13 @@ impl Processes {
         });
     }
 
+    /// Looks after a process that a controller before this one had started, until it ends.
+    pub(super) fn adopt(&mut self, seat: u32, pid: u32) {
+        if let Some(started) = Started::elsewhere(pid) {
+            self.watch(seat, started);
+        }
+    }
+
     /// Whether this process was started here and has not been seen to end.
     pub(super) fn watches(&self, pid: u32) -> bool {
         self.running.contains_key(&pid)

@@ -26,6 +26,7 @@ impl Reactor {
     pub fn handle(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
         let mut turn = Turn { state: &mut self.state, now, out };
         turn.expire();
+        turn.end_resume();
         match event {
             Event::ClientJoined { client, session, lease } => {
                 turn.on_client_joined(client, session, lease);
@@ -35,6 +36,14 @@ impl Reactor {
             Event::Tick => {}
             Event::ClientLost { client } => turn.on_client_lost(client),
             Event::EngineJoined { info } => turn.on_engine_joined(info),
+            Event::Inherited(engines) => turn.on_inherited(engines),
+            Event::ClientBack { client, session, lease } => {
+                turn.on_client_back(client, session, lease);
+            }
+            Event::EngineBack { info, ticket, running } => {
+                turn.on_engine_back(info, ticket, running);
+            }
+            Event::EngineMissing { engine, cause } => turn.on_engine_missing(engine, cause),
             Event::EngineLost { engine, begun, cause, output } => {
                 turn.on_engine_lost(engine, begun, cause, output);
             }
@@ -48,7 +57,8 @@ impl Reactor {
     /// When something is to be done even if nothing happens: then it wants a [`Event::Tick`]. By the
     /// clock of [`Now::mono`].
     pub fn deadline(&self) -> Option<u64> {
-        self.state.leases.first().map(|(end, _)| *end)
+        let lease = self.state.leases.first().map(|(end, _)| *end);
+        lease.into_iter().chain(self.state.resume_deadline()).min()
     }
 
     /// Audits the books.
@@ -62,6 +72,16 @@ impl Reactor {
     /// The engines there are, by number.
     pub fn engines(&self) -> &[EngineInfo] {
         self.state.engines.list()
+    }
+
+    /// Whether clients and engines of a controller before this one may come back.
+    pub fn is_resuming(&self) -> bool {
+        self.state.resume.is_some()
+    }
+
+    /// Whether anything is known of a client.
+    pub fn knows_client(&self, client: ClientId) -> bool {
+        self.state.clients.session(client).is_some()
     }
 
     /// Tasks without an outcome.
@@ -91,12 +111,12 @@ impl Reactor {
 }
 
 impl Turn<'_> {
-    fn on_client_joined(&mut self, client: ClientId, session: SessionId, lease: u64) {
+    pub(crate) fn on_client_joined(&mut self, client: ClientId, session: SessionId, lease: u64) {
         if !self.state.clients.join(client, session, lease) {
             self.state.ignored += 1;
             return;
         }
-        let engines = self.state.engines.list().to_vec();
+        let engines = self.state.engines_told();
         self.tell_client(client, Message::bare(ToClient::Engines(engines)));
     }
 
@@ -107,6 +127,7 @@ impl Turn<'_> {
         gone.alive = false;
         let lease = gone.lease;
         self.on_client_room(client);
+        self.drop_receipts(client);
         let Some(gone) = self.state.clients.get_mut(client) else { return };
         let mut funcs: Vec<_> = std::mem::take(&mut gone.funcs).into_iter().collect();
         funcs.sort_unstable();
@@ -154,7 +175,7 @@ impl Turn<'_> {
 
     pub(crate) fn tell_engines(&mut self) {
         for client in self.state.clients.present() {
-            let engines = self.state.engines.list().to_vec();
+            let engines = self.state.engines_told();
             self.tell_client(client, Message::bare(ToClient::Engines(engines)));
         }
     }
@@ -175,6 +196,8 @@ impl Turn<'_> {
                 self.on_direct(client, (first, func, kind, rules), &engines, &parts);
             }
             FromClient::Cancel { tasks, force } => self.on_cancel(client, &tasks, force),
+            FromClient::Took(runs) => self.on_took(client, &runs),
+            FromClient::Back => self.on_all_submitted(client),
             FromClient::Watch { first, tasks } => self.on_watch(client, first, &tasks),
             FromClient::Request { id, body } => self.on_request(client, id, body),
         }

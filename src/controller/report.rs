@@ -25,8 +25,10 @@ impl Turn<'_> {
             FromEngine::Result { id, ticket, status, started, completed } => {
                 let outcome = Outcome { status, engine: Some(engine), started, completed, parts };
                 self.on_result(engine, (id, ticket), outcome);
+                self.heard_again(engine, id);
             }
             FromEngine::Returned(ids) => self.on_returned(engine, &ids),
+            FromEngine::Back(ids) => self.on_all_told(engine, ids),
         }
     }
 
@@ -75,10 +77,9 @@ impl Turn<'_> {
         self.forward(engine, id, &Parts::new(), |seq| ToClient::Started { seq, engine, at });
     }
 
-    fn on_result(&mut self, id: EngineId, attempt: (TaskId, u64), mut outcome: Outcome) {
+    fn on_result(&mut self, id: EngineId, attempt: (TaskId, u64), outcome: Outcome) {
         let Some(key) = self.attempt(id, attempt) else {
-            self.state.duplicates += 1;
-            return;
+            return self.on_told_again(attempt.0, attempt.1, outcome);
         };
         self.release(key);
         let state = &mut *self.state;
@@ -92,18 +93,31 @@ impl Turn<'_> {
             );
         }
         let answered = engine.recalled == 0 && !engine.thieves.is_empty();
-        let again = outcome.status == Status::Again;
-        if again {
-            outcome.status = Status::Error;
-        }
-        if !(again && self.try_elsewhere(key, id)) {
-            self.finish(key, outcome);
-        }
+        self.conclude(key, attempt.1, outcome);
         if answered {
             self.state.publish(id);
             self.feed_thieves(id);
         }
         self.feed(id);
+    }
+
+    /// Ends a task that stands in no list by what an engine told of it, or sees to another attempt.
+    pub(crate) fn conclude(&mut self, key: TaskKey, ticket: u64, mut outcome: Outcome) {
+        let id = self.state.tasks.get(key).id;
+        let engine = outcome.engine;
+        let again = outcome.status == Status::Again;
+        if again {
+            outcome.status = Status::Error;
+        }
+        if let (true, Some(engine)) = (again, engine)
+            && self.try_elsewhere(key, engine)
+        {
+            return self.settle(engine, ticket);
+        }
+        if let Some(engine) = engine {
+            self.expect_receipt(id, engine, ticket);
+        }
+        self.finish(key, outcome);
     }
 
     /// Puts recalled tasks at the front of their queues, oldest first. A task that was not asked

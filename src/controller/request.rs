@@ -115,7 +115,11 @@ impl State {
             let (direct, balanced) = (engine.direct.len(), engine.balanced.len());
             (engine.info.id, u64::from(direct), u64::from(balanced), engine.completed)
         });
-        Reply::QueueStatus(self.waiting(), engines.collect())
+        // Those that are about to come back are engines to everybody else.
+        let absent = self.absent_engines().map(|(id, waiting)| (id, 0, waiting, 0));
+        let mut engines: Vec<_> = engines.chain(absent).collect();
+        engines.sort_unstable();
+        Reply::QueueStatus(self.waiting(), engines)
     }
 
     fn history(&self) -> Vec<Run> {

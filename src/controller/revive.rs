@@ -32,12 +32,15 @@ pub struct Care {
     pub restart: bool,
     /// How long one may be silent.
     pub patience: Patience,
+    /// How long engines and clients look for another controller if this one is killed; until then
+    /// it can be started again where it was. Zero if none is to follow.
+    pub lease: Duration,
 }
 
 impl Care {
     /// With other times of silence: after which an engine is suspect, and after which it is lost.
     pub fn new(restart: bool, suspect: Duration, lost: Duration) -> Self {
-        Self { restart, patience: Patience { suspect, lost } }
+        Self { restart, patience: Patience { suspect, lost }, lease: Duration::ZERO }
     }
 }
 

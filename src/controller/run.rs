@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::inbox::{Direct, Inbox};
 use super::incoming::{Control, Handle, Incoming, Sender};
+use super::inherit::Heritage;
 use super::losses::Engine;
 use super::processes::Processes;
 use super::revive::Care;
@@ -37,10 +38,10 @@ const PORTION: usize = 1024;
 
 /// A controller that has not been started yet.
 pub(super) struct Shell {
-    reactor: Reactor,
+    pub(super) reactor: Reactor,
     pub(super) door: Door,
     pub(super) python: String,
-    session: SessionId,
+    pub(super) session: SessionId,
     pub(super) sender: Sender,
     pub(super) incoming: mpsc::Receiver<Incoming>,
     inbox: Arc<Inbox>,
@@ -52,6 +53,7 @@ pub(super) struct Shell {
     full: HashSet<ClientId>,
     pub(super) engines: HashMap<EngineId, Engine>,
     pub(super) processes: Processes,
+    pub(super) heritage: Heritage,
     pub(super) next_client: u32,
     pub(super) next_engine: u32,
     epoch: Instant,
@@ -69,16 +71,26 @@ impl Shell {
         embedded: bool,
         care: Care,
     ) -> io::Result<Self> {
-        let (session, pid, token) = (place::session()?, std::process::id(), place::token()?);
+        let (session, pid) = (place::session()?, std::process::id());
         place::prepare(directory)?;
+        // What is there was left by a controller that was killed. Who comes back knows its secret.
+        let before = place::read(directory).ok();
+        let is_heir = before.is_some();
+        let token = before.map_or_else(place::token, |before| Ok(before.token))?;
         let (sender, incoming) = mpsc::channel(256);
-        let keeper = Keeper { token: token.clone(), session, pid };
+        let lease = care.lease;
+        let keeper = Keeper { token: token.clone(), session, pid, lease };
         // The door comes first: its lock says whether the place is free.
         let door = Door::open(directory, keeper, sender.clone(), Incoming::Arrival);
         let door = door.map_err(in_words)?;
         place::write(directory, &place::Connection { token, pid, embedded })?;
-        Ok(Self {
-            reactor: Reactor::new(Limits::default()),
+        let followed = !embedded && !lease.is_zero();
+        let (heritage, left) =
+            if followed { Heritage::open(directory, is_heir)? } else { Default::default() };
+        // Numbers of clients that may come back are not given to others.
+        let next_client = if is_heir { place::number()? } else { EMBEDDED.0 + 1 };
+        let mut shell = Self {
+            reactor: Reactor::new(Limits { receipts: followed, ..Limits::default() }),
             door,
             python,
             session,
@@ -91,13 +103,18 @@ impl Shell {
             clients: HashMap::new(),
             full: HashSet::new(),
             engines: HashMap::new(),
-            next_client: EMBEDDED.0 + 1,
-            next_engine: 0,
+            next_client,
+            next_engine: heritage.next_engine(),
+            heritage,
             epoch: Instant::now(),
             effects: Vec::new(),
             refused: Vec::new(),
             stopping: false,
-        })
+        };
+        if is_heir && followed {
+            shell.handle_event(Event::Inherited(left));
+        }
+        Ok(shell)
     }
 
     /// A hand to keep while the shell runs.
@@ -129,6 +146,12 @@ impl Shell {
         let inbox = self.inbox.clone();
         while !self.stopping {
             self.weigh();
+            // What was given is written down before it leaves, which it does in the pause below.
+            if let Err(fault) = self.heritage.flush() {
+                self.door.note(&format!(
+                    "what was given to engines could not be written down ({fault}); a controller                      that follows this one will not know it"
+                ));
+            }
             let deadline = self.reactor.deadline().map(|at| self.epoch + Duration::from_nanos(at));
             let look = (!self.full.is_empty()).then(|| Instant::now() + LOOK);
             let deadline = deadline.into_iter().chain(look).min();
@@ -239,6 +262,7 @@ impl Shell {
             }
             Effect::ToEngine(id, message) => {
                 let Some(engine) = self.engines.get(&id) else { return };
+                self.heritage.sent(id, &message.head);
                 if matches!(message.head, ToEngine::Shutdown) {
                     self.processes.wants_end(engine.pid);
                 }
@@ -305,6 +329,7 @@ impl Shell {
                 }
                 let now = self.now();
                 for message in messages {
+                    self.heritage.heard(engine, &message.head);
                     self.handle_at(now, Event::FromEngine(engine, message));
                 }
             }
@@ -312,6 +337,7 @@ impl Shell {
                 self.session_closed(engine, &reason);
             }
             Incoming::Ended(pid, end) => self.process_ended(pid, end),
+            Incoming::Missing(engine, cause) => self.missing(engine, cause),
             Incoming::Vacant(seat) => self.processes.fill(seat),
             Incoming::Overdue(engine) => self.overdue(engine),
         }

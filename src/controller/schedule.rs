@@ -67,7 +67,7 @@ impl State {
     }
 
     /// Looks which task of an engine is the oldest now.
-    fn refront(&mut self, id: EngineId, mono: u64) {
+    pub(crate) fn refront(&mut self, id: EngineId, mono: u64) {
         let engine = self.engines.live(id);
         let front = engine.oldest(&self.tasks);
         if front == engine.front {

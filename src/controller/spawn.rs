@@ -31,10 +31,18 @@ pub struct Recipe {
 /// A process that was started and has not been seen to end.
 #[derive(Debug)]
 pub(super) struct Started {
-    child: Child,
+    origin: Origin,
     pidfd: OwnedFd,
-    log: PathBuf,
     kills: Option<MemoryKills>,
+}
+
+/// Where a process comes from.
+#[derive(Debug)]
+enum Origin {
+    /// It was started here, and its output goes to this file.
+    Here(Child, PathBuf),
+    /// It was started by the controller before this one, and nobody is told how it ends.
+    Before(u32),
 }
 
 impl Recipe {
@@ -57,7 +65,7 @@ impl Recipe {
         let kills = MemoryKills::of(child.id());
         let pid = Pid::from_child(&child);
         match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            Ok(pidfd) => Ok(Started { child, pidfd, log, kills }),
+            Ok(pidfd) => Ok(Started { origin: Origin::Here(child, log), pidfd, kills }),
             Err(error) => {
                 // Nobody would notice its end.
                 child.kill()?;
@@ -92,14 +100,24 @@ pub(super) struct End {
 }
 
 impl Started {
+    /// A process that another started; `None` if it has ended.
+    pub(super) fn elsewhere(pid: u32) -> Option<Self> {
+        let pidfd = pidfd_open(number(pid)?, PidfdFlags::NONBLOCK).ok()?;
+        Some(Self { origin: Origin::Before(pid), pidfd, kills: MemoryKills::of(pid) })
+    }
+
     /// Its process.
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.origin {
+            Origin::Here(child, _) => child.id(),
+            Origin::Before(pid) => *pid,
+        }
     }
 
     /// Waits until it ends, and reaps it.
     pub(super) async fn ended(self) -> End {
-        let Self { mut child, pidfd, log, kills } = self;
+        let pid = self.pid();
+        let Self { origin, pidfd, kills } = self;
         // A pidfd becomes readable when its process has ended.
         #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor stays valid")]
         let watched = AsyncFd::new(pidfd);
@@ -108,9 +126,15 @@ impl Started {
         }
         // What its tasks left behind in its group goes with it. As long as it is not reaped, nobody
         // else can have its number.
-        if let Some(pid) = number(child.id()) {
+        if let Some(pid) = number(pid) {
             let _ = kill_process_group(pid, Signal::KILL);
         }
+        let Origin::Here(mut child, log) = origin else {
+            let memory = kills.is_some_and(|kills| kills.explain());
+            let cause = if memory { "the system ran out of memory" } else { "it ended" };
+            let cause = format!("{cause} (it was started by a controller before this one)");
+            return End { cause, output: String::new(), forced: false };
+        };
         let status = child.try_wait();
         let forced = matches!(&status, Ok(Some(status)) if status.code() == Some(FORCED));
         let cause = match status {
@@ -120,6 +144,17 @@ impl Started {
         };
         End { cause, output: tail(&log).unwrap_or_default(), forced }
     }
+}
+
+/// The end of a process that another started; `None` if it has ended already.
+pub(super) fn watch(pid: u32) -> Option<impl Future<Output = ()> + Send + use<>> {
+    let pidfd = pidfd_open(number(pid)?, PidfdFlags::NONBLOCK).ok()?;
+    #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor stays valid")]
+    let watched = AsyncFd::new(pidfd).ok()?;
+    // Of one that has ended and was not reaped the descriptor is readable at once.
+    Some(async move {
+        let _ = watched.readable().await;
+    })
 }
 
 /// Ends a process at once.

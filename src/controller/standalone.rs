@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,15 +22,19 @@ pub fn serve(
 ) -> io::Result<()> {
     let runtime = transport::runtime()?;
     runtime.block_on(async {
-        let shell = Shell::open(directory, python, false, care)?;
+        let lost = care.patience.lost;
+        let mut shell = Shell::open(directory, python, false, care)?;
+        let recipe = Arc::new(recipe);
+        let missing = count.saturating_sub(shell.await_engines(&recipe, lost));
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let handle = shell.handle();
         let running = tokio::spawn(shell.run());
         let starting = handle.clone();
-        let started =
-            tokio::task::spawn_blocking(move || super::embedded::spawn(&starting, recipe, count));
+        let started = tokio::task::spawn_blocking(move || {
+            super::embedded::spawn(&starting, &recipe, missing)
+        });
         if let Err(error) = started.await.map_err(io::Error::other)? {
             handle.stop_soon().await;
             let _ = running.await;

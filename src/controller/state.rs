@@ -11,6 +11,8 @@ use super::funcs::Funcs;
 use super::lanes::Lanes;
 use super::outcomes::Outcomes;
 use super::ranks::{RANK_MAX, Ranks};
+use super::receipts::Receipts;
+use super::resume::Resume;
 use super::tasks::{List, Tasks};
 
 /// The bounds the controller works within.
@@ -28,6 +30,8 @@ pub struct Limits {
     pub orphan_bytes: u64,
     /// How long these are kept, in nanoseconds.
     pub orphan_time: u64,
+    /// Whether engines keep what they told until it has arrived, for a controller after this one.
+    pub receipts: bool,
 }
 
 impl Default for Limits {
@@ -39,6 +43,7 @@ impl Default for Limits {
             kept_bytes: 64 << 20,
             orphan_bytes: 256 << 20,
             orphan_time: 600_000_000_000,
+            receipts: false,
         }
     }
 }
@@ -63,6 +68,10 @@ pub(crate) struct State {
     pub(crate) parked: BTreeMap<ClientId, List>,
     /// When the leases of clients end that are gone, by the monotonic clock.
     pub(crate) leases: BTreeSet<(u64, ClientId)>,
+    /// Outcomes that engines keep until they have arrived; `None` if nobody keeps any.
+    pub(crate) receipts: Option<Receipts>,
+    /// What is left of a controller before this one.
+    pub(crate) resume: Option<Box<Resume>>,
     /// Engines that have room, by how many tasks they hold.
     pub(crate) ready: Ranks,
     /// Tasks submitted so far.
@@ -86,6 +95,8 @@ impl State {
             outcomes: Outcomes::default(),
             parked: BTreeMap::new(),
             leases: BTreeSet::new(),
+            receipts: limits.receipts.then(Receipts::default),
+            resume: None,
             ready: Ranks::most(),
             submitted: 0,
             duplicates: 0,

@@ -59,7 +59,7 @@ impl Turn<'_> {
         let Some(func) = self.state.funcs.find(func) else {
             return self.refuse(client, seqs, texts::no_func(func));
         };
-        let lane = match self.lane(target) {
+        let lane = match self.lane(client, target) {
             Ok(lane) => lane,
             Err(text) => return self.refuse(client, seqs, text),
         };
@@ -73,10 +73,19 @@ impl Turn<'_> {
                 _ => parts.by_ref().take(*count as usize).collect(),
             };
             let key = self.enter(TaskId { client, seq }, (func, kind, rules), Some(lane), own);
+            if self.state.resume.is_some() && self.reclaim(key, None) {
+                continue;
+            }
             let state = &mut *self.state;
             state.lanes.get_mut(lane).queue.push_back(&mut state.tasks, key);
         }
-        self.spread(lane);
+        if self.state.resume.is_some() {
+            self.end_lane(lane);
+        }
+        // All may have ended already.
+        if self.state.lanes.exists(lane) {
+            self.spread(lane);
+        }
     }
 
     pub(crate) fn on_direct(
@@ -91,24 +100,32 @@ impl Turn<'_> {
             return self.refuse(client, seqs, texts::no_func(func));
         };
         for (seq, engine) in seqs.zip(engines) {
-            let text = match self.state.engines.get(*engine) {
+            let there = self.state.engines.get(*engine);
+            let text = match there {
                 Some(there) if there.draining => texts::draining(*engine),
-                Some(_) => {
+                None if !self.may_be_of_before(client, *engine) => {
+                    texts::no_engine(*engine, self.state.engines.list())
+                }
+                _ => {
                     self.expect(client, func, 1);
-                    let key = self.enter(
-                        TaskId { client, seq },
-                        (func, kind, rules),
-                        None,
-                        parts.clone(),
-                    );
-                    self.give(key, *engine);
-                    self.state.publish(*engine);
+                    let what = (func, kind, rules);
+                    let key = self.enter(TaskId { client, seq }, what, None, parts.clone());
+                    if !self.reclaim(key, Some(*engine)) {
+                        self.give(key, *engine);
+                        self.state.publish(*engine);
+                    }
                     continue;
                 }
-                None => texts::no_engine(*engine, self.state.engines.list()),
             };
             self.refuse(client, seq..seq + 1, text);
         }
+    }
+
+    /// Whether a task for an engine that is not there is one of before, or has to wait for the
+    /// engine to come back.
+    fn may_be_of_before(&self, client: ClientId, engine: EngineId) -> bool {
+        let state = &*self.state;
+        state.awaits(engine) || (state.is_returning(client) && state.missing(engine).is_some())
     }
 
     /// The numbers of new tasks, unless they make no sense or were used before.
@@ -154,7 +171,7 @@ impl Turn<'_> {
     }
 
     /// The lane of a target, or why there is none.
-    fn lane(&mut self, target: Target) -> Result<u32, String> {
+    fn lane(&mut self, client: ClientId, target: Target) -> Result<u32, String> {
         let Target::Among(mut set) = target else { return Ok(ANY) };
         set.sort_unstable();
         set.dedup();
@@ -164,9 +181,10 @@ impl Turn<'_> {
         }
         let lives = |id: &EngineId| state.engines.get(*id).is_some();
         let engines: Vec<_> = set.iter().copied().filter(lives).collect();
-        if engines.is_empty() {
-            return Err(texts::no_engine_of(&set, state.engines.list()));
+        if engines.is_empty() && !set.iter().any(|id| self.may_be_of_before(client, *id)) {
+            return Err(texts::no_engine_of(&set, self.state.engines.list()));
         }
+        let state = &mut *self.state;
         let lane = state.lanes.open(set, engines.clone());
         for engine in engines {
             state.engines.live(engine).lanes.push(lane);
@@ -183,7 +201,10 @@ impl Turn<'_> {
             let Some(key) = state.tasks.find(id) else { continue };
             let task = state.tasks.get_mut(key);
             let (engine, lane) = (task.engine(), task.lane());
-            if let Some(engine) = engine {
+            if task.is_waiting() {
+                // Its engine may have begun it; what it tells decides.
+                task.cancelled = true;
+            } else if let Some(engine) = engine {
                 task.cancelled = true;
                 state.refresh(key);
                 state.publish(engine);

@@ -48,6 +48,8 @@ const FORCE: u32 = 1 << 31;
 const NONE: u32 = u32::MAX;
 /// No engine, and none is to have it.
 const PARKED: u32 = u32::MAX - 1;
+/// No engine known; one that was given it before is to tell.
+const WAITING: u32 = u32::MAX - 2;
 
 /// One unfinished task: two lines of the processor's cache, the first of which is all that moving
 /// its neighbours in a list looks at.
@@ -122,7 +124,7 @@ impl Task {
 
     /// The engine that holds it; `None` while it is queued.
     pub(crate) fn engine(&self) -> Option<EngineId> {
-        (self.engine < PARKED).then_some(EngineId(self.engine))
+        (self.engine < WAITING).then_some(EngineId(self.engine))
     }
 
     /// Sets who holds it; gives who did.
@@ -140,6 +142,24 @@ impl Task {
     /// Notes of a task that no engine holds whether it is parked.
     pub(crate) fn set_parked(&mut self, parked: bool) {
         self.engine = if parked { PARKED } else { NONE };
+    }
+
+    /// Whether it waits for an engine of before to tell what became of it, see
+    /// [`resume`](super::resume).
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.engine == WAITING
+    }
+
+    /// Notes of a task that no engine holds whether it waits so.
+    pub(crate) fn set_waiting(&mut self, waiting: bool) {
+        self.engine = if waiting { WAITING } else { NONE };
+    }
+
+    /// It was at this attempt when a controller before this one ended.
+    pub(crate) fn resume_at(&mut self, attempt: u16) {
+        let more = attempt.saturating_sub(self.attempt);
+        self.attempt += more;
+        self.retries = self.retries.saturating_sub(more);
     }
 
     /// The lane it may be queued in; `None` for a direct task.

@@ -5,6 +5,8 @@
 //! Who talks to it: the I/O thread with what the controller says, the main thread for work.
 
 mod ending;
+mod home;
+mod kept;
 mod output;
 mod run;
 mod slot;

@@ -1,34 +1,30 @@
 //! The engine's I/O: one session with the controller, and the clock of the slot. The main thread
 //! drives it while it has nothing to do, its I/O thread while a task runs.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::home::{Events, Home, Joined, Past, ended};
+use super::kept::Kept;
 use super::slot::{ANNOUNCE_AFTER, Look, Slot, Work};
-use crate::memory::Tally;
-use crate::transport::{
-    self, CloseReason, ConnectError, Drive, Event, Outbox, PushError, Sink, place,
-};
+use crate::transport::{self, CloseReason, Drive, Event, Outbox, PushError, place};
 use crate::wire::limits::{FORCED, QUEUED_MAX};
-use crate::wire::{FromEngine, Hello, Message, Parts, Role, Status, ToEngine};
+use crate::wire::{FromEngine, Message, Parts, Status, ToEngine, Underway};
 
-/// How long an engine whose session broke knocks again. If the controller lives, it comes back as
-/// a new engine; if not, nobody is there to wait for.
+/// How long an engine whose session broke knocks again where no controller follows one that ended.
+/// If its own lives, it comes back as a new engine; if not, nobody is there to wait for.
 const LEASE: Duration = Duration::from_millis(500);
-/// How long one attempt to join takes at most, and the pause before the next.
-const ATTEMPT: Duration = Duration::from_millis(200);
-const RETRY: Duration = Duration::from_millis(100);
 /// How long a running task may go on after the cluster said goodbye.
 const GRACE: Duration = Duration::from_millis(300);
 
@@ -43,6 +39,8 @@ pub struct Process {
 struct Shared {
     slot: Slot,
     outbox: RwLock<Outbox<FromEngine>>,
+    /// What was told and may have to be told again. Locked after `outbox`.
+    kept: Mutex<Kept>,
     id: AtomicU32,
     leave: Notify,
 }
@@ -54,79 +52,6 @@ pub struct Engine {
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
-struct Home {
-    directory: PathBuf,
-    embedded: bool,
-    python: String,
-}
-
-type Events = mpsc::Receiver<Event<ToEngine>>;
-
-/// A session that was just joined.
-struct Joined {
-    number: u32,
-    outbox: Outbox<FromEngine>,
-    events: Events,
-    tally: Option<Tally>,
-    /// The controller's process. Its end is the session's end even if a child it forked keeps its
-    /// sockets open; none if the system does not tell.
-    controller: Option<AsyncFd<OwnedFd>>,
-}
-
-impl Home {
-    /// Whether this place belonged to a process that has ended.
-    fn is_abandoned(&self) -> bool {
-        place::read(&self.directory)
-            .is_ok_and(|connection| connection.embedded && has_ended(connection.pid))
-    }
-
-    async fn join(&self, patience: Duration) -> io::Result<Joined> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let error = match self.try_join(ATTEMPT.min(patience)).await {
-                Ok(joined) => return Ok(joined),
-                Err(error) => error,
-            };
-            if self.is_abandoned() {
-                place::clear(&self.directory);
-                return Err(error);
-            }
-            // A controller that comes anew has a new secret, so it is read at each attempt.
-            let gone = matches!(error.kind(), io::ErrorKind::NotFound);
-            if !gone || !self.directory.exists() || Instant::now() + RETRY >= deadline {
-                return Err(error);
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
-    async fn try_join(&self, limit: Duration) -> io::Result<Joined> {
-        let tally = Tally::new();
-        let hello = Hello {
-            token: place::read(&self.directory)?.token,
-            role: Role::Engine,
-            session: place::session()?,
-            pid: std::process::id(),
-            host: place::host(),
-            python: self.python.clone(),
-            lease: 0,
-            tally: tally.as_ref().and_then(Tally::sign),
-        };
-        let (sender, events) = mpsc::channel(64);
-        let sink = Sink::new(sender, |event| event);
-        // Silence is no reason to leave a controller on the same host: if it ended, the
-        // connection says so.
-        let joined =
-            transport::connect_with_retry(&self.directory, &hello, None, sink, limit).await;
-        let (accepted, outbox) = joined.map_err(|error| match error {
-            ConnectError::Nobody { .. } => io::Error::new(io::ErrorKind::NotFound, error),
-            error => io::Error::other(error),
-        })?;
-        let controller = watch_process(accepted.pid);
-        Ok(Joined { number: accepted.number, outbox, events, tally, controller })
-    }
-}
-
 impl Engine {
     /// Joins the cluster in `directory`; `python` is the version of the interpreter, if any.
     pub fn join(
@@ -136,19 +61,20 @@ impl Engine {
         process: Process,
     ) -> io::Result<Self> {
         let runtime = transport::runtime()?;
-        let embedded = place::read(directory).is_ok_and(|connection| connection.embedded);
-        let home = Home { directory: directory.to_owned(), embedded, python };
-        let joined = runtime.block_on(home.join(patience))?;
+        let home = Arc::new(Home::new(directory, python));
+        let mut joined = runtime.block_on(home.clone().join(patience, None))?;
         let shared = Arc::new(Shared {
             slot: Slot::default(),
-            outbox: RwLock::new(joined.outbox),
-            id: AtomicU32::new(joined.number),
+            outbox: RwLock::new(joined.outbox.clone()),
+            kept: Mutex::default(),
+            id: AtomicU32::new(joined.accepted.number),
             leave: Notify::new(),
         });
-        shared.slot.renew(joined.tally);
+        shared.slot.renew(joined.tally.take());
+        shared.kept.lock().keep(!joined.accepted.lease.is_zero());
         let poked = shared.clone();
         let drive = Drive::new(runtime, move || poked.outbox.read().poke());
-        let life = Life::new(shared.clone(), home, process, joined.events, joined.controller);
+        let life = Life::new(shared.clone(), home, process, joined);
         let thread = Mutex::new(Some(drive.start(life.live())?));
         Ok(Self { shared, drive, thread })
     }
@@ -219,30 +145,6 @@ impl Engine {
     }
 }
 
-/// Whether a process of this host has ended, reaped or not.
-fn has_ended(pid: u32) -> bool {
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return true };
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return true };
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
-}
-
-/// Notices the end of a process of this host.
-fn watch_process(pid: u32) -> Option<AsyncFd<OwnedFd>> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
-    #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor stays valid")]
-    AsyncFd::new(pidfd).ok()
-}
-
-/// Waits for the end of a process; for ever if there is none to watch.
-async fn ended(process: Option<&AsyncFd<OwnedFd>>) {
-    match process {
-        Some(process) => drop(process.readable().await),
-        None => std::future::pending().await,
-    }
-}
-
 /// A way to queue a message.
 type Push = fn(&Outbox<FromEngine>, Message<FromEngine>) -> Result<(), PushError>;
 
@@ -251,24 +153,31 @@ type Push = fn(&Outbox<FromEngine>, Message<FromEngine>) -> Result<(), PushError
 fn push(shared: &Shared, message: Message<FromEngine>, push: Push) {
     let head = message.head.clone();
     let outbox = shared.outbox.read();
+    shared.kept.lock().note(&message);
     let Err(PushError::Unsendable(fault)) = push(&outbox, message) else { return };
     if let FromEngine::Result { id, ticket, started, completed, .. } = head {
         let text = format!("the outcome cannot be sent: {fault}");
         let status = Status::Refused;
         let head = FromEngine::Result { id, ticket, status, started, completed };
-        let _ = push(&outbox, Message { head, parts: Parts::from_elem(text.into(), 1) });
+        let refusal = Message { head, parts: Parts::from_elem(text.into(), 1) };
+        shared.kept.lock().note(&refusal);
+        let _ = push(&outbox, refusal);
     }
 }
 
 /// The life of an engine's I/O, from joining to the end of the process or of its main thread.
 struct Life {
     shared: Arc<Shared>,
-    home: Home,
+    home: Arc<Home>,
     process: Process,
-    events: Events,
-    controller: Option<AsyncFd<OwnedFd>>,
-    /// Whether there is a session, or will be.
-    open: bool,
+    /// The session, if there is one.
+    session: Option<Session>,
+    /// The next one on its way, after the session ended without a goodbye.
+    joining: Option<Joining>,
+    /// What this engine was in the last session.
+    past: Past,
+    /// See [`Joined`]; kept until there is another session.
+    member: Option<File>,
     /// Whether the controller asked this engine to end.
     asked: bool,
     /// Whether the main thread has ended and wants its last words delivered.
@@ -280,28 +189,33 @@ struct Life {
     status: i32,
 }
 
+/// What moves a session along.
+struct Session {
+    events: Events,
+    /// See [`Joined`].
+    controller: Option<AsyncFd<OwnedFd>>,
+}
+
+type Joining = Pin<Box<dyn Future<Output = io::Result<Joined>> + Send>>;
+
 impl Life {
-    fn new(
-        shared: Arc<Shared>,
-        home: Home,
-        process: Process,
-        events: Events,
-        controller: Option<AsyncFd<OwnedFd>>,
-    ) -> Self {
-        let (open, asked, leaving) = (true, false, false);
-        let (report_at, end_at, status) = (None, None, 0);
+    fn new(shared: Arc<Shared>, home: Arc<Home>, process: Process, joined: Joined) -> Self {
+        let Joined { accepted, identity, events, controller, member, .. } = joined;
+        let session = Some(Session { events, controller });
+        let past = Past { accepted, identity };
         Self {
             shared,
             home,
             process,
-            events,
-            controller,
-            open,
-            asked,
-            leaving,
-            report_at,
-            end_at,
-            status,
+            session,
+            joining: None,
+            past,
+            member,
+            asked: false,
+            leaving: false,
+            report_at: None,
+            end_at: None,
+            status: 0,
         }
     }
 
@@ -310,19 +224,17 @@ impl Life {
         loop {
             let never = Instant::now() + far;
             tokio::select! {
-                event = self.events.recv(), if self.open => match event {
-                    Some(Event::Messages(messages)) => self.take(messages),
-                    Some(Event::Closed(_)) | None if self.leaving => return,
-                    Some(Event::Closed(reason)) => self.closed(&reason).await,
-                    None => return,
-                },
-                () = ended(self.controller.as_ref()), if self.open => {
+                event = next(self.session.as_mut()) => match event {
+                    Happened::Said(Some(Event::Messages(messages))) => self.take(messages),
+                    Happened::Said(_) if self.leaving => return,
+                    Happened::Said(Some(Event::Closed(reason))) => self.closed(&reason),
+                    Happened::Said(None) => return,
                     // What it sent before is still read: the session ends when all is taken.
-                    self.controller = None;
-                    self.shared.outbox.read().abort();
-                }
+                    Happened::ControllerEnded => self.shared.outbox.read().abort(),
+                },
+                joined = join(self.joining.as_mut()) => self.joined(joined),
                 () = self.shared.leave.notified(), if !self.leaving => {
-                    if !self.open {
+                    if self.session.is_none() {
                         return;
                     }
                     self.leaving = true;
@@ -355,6 +267,11 @@ impl Life {
     }
 
     fn take(&mut self, messages: Vec<Message<ToEngine>>) {
+        for message in &messages {
+            if let ToEngine::Settled(tickets) = &message.head {
+                self.shared.kept.lock().settle(tickets);
+            }
+        }
         self.asked |= messages.iter().any(|m| matches!(m.head, ToEngine::Shutdown));
         let send = |message| push(&self.shared, message, Outbox::push);
         self.shared.slot.receive(messages, send, &self.process.interrupt);
@@ -362,18 +279,37 @@ impl Life {
     }
 
     /// The session is over. After a goodbye the engine ends, else it tries to come back.
-    async fn closed(&mut self, reason: &CloseReason) {
+    fn closed(&mut self, reason: &CloseReason) {
+        self.session = None;
         if matches!(reason, CloseReason::Goodbye) || self.asked {
             if self.status == FORCED {
                 (self.process.exit)(FORCED);
             }
-            self.open = false;
             self.shared.slot.end();
             self.end_at.get_or_insert(Instant::now() + GRACE);
             return;
         }
-        self.shared.slot.renew(None);
-        let Ok(joined) = self.home.join(LEASE).await else {
+        let lease = self.past.accepted.lease;
+        let joining = if lease.is_zero() {
+            self.shared.slot.renew(None);
+            self.home.clone().join(LEASE, None)
+        } else {
+            self.shared.slot.suspend();
+            self.home.clone().join(lease, Some((self.past, self.before())))
+        };
+        self.joining = Some(Box::pin(joining));
+    }
+
+    /// Tells what runs, at the moment it is asked.
+    fn before(&self) -> Box<dyn Fn() -> (u64, Option<Underway>) + Send + Sync> {
+        let shared = self.shared.clone();
+        Box::new(move || shared.slot.before())
+    }
+
+    /// There is another session, or there will be none.
+    fn joined(&mut self, joined: io::Result<Joined>) {
+        self.joining = None;
+        let Ok(joined) = joined else {
             // The place of a controller that ended is used by nobody again. That of an embedded
             // one was cleared by `join` if it ended, and is its own otherwise.
             if !self.home.embedded {
@@ -381,9 +317,52 @@ impl Life {
             }
             (self.process.exit)(1)
         };
-        self.shared.slot.renew(joined.tally);
-        *self.shared.outbox.write() = joined.outbox;
-        self.shared.id.store(joined.number, Ordering::Relaxed);
-        (self.events, self.controller) = (joined.events, joined.controller);
+        let Joined { accepted, identity, outbox, events, tally, controller, member } = joined;
+        {
+            // Nobody tells anything between what is told again and what is told first.
+            let mut current = self.shared.outbox.write();
+            let mut kept = self.shared.kept.lock();
+            if accepted.resumed {
+                self.shared.slot.resume(tally);
+                for message in kept.again() {
+                    // It could be sent before.
+                    let _ = outbox.push(message);
+                }
+            } else {
+                self.shared.slot.renew(tally);
+                kept.keep(!accepted.lease.is_zero());
+            }
+            *current = outbox;
+        }
+        self.shared.id.store(accepted.number, Ordering::Relaxed);
+        self.session = Some(Session { events, controller });
+        self.member = member;
+        self.past = Past { accepted, identity };
+        self.report_at.get_or_insert(Instant::now() + ANNOUNCE_AFTER);
+    }
+}
+
+enum Happened {
+    Said(Option<Event<ToEngine>>),
+    ControllerEnded,
+}
+
+/// What happens next in a session; nothing without one.
+async fn next(session: Option<&mut Session>) -> Happened {
+    let Some(session) = session else { return std::future::pending().await };
+    tokio::select! {
+        event = session.events.recv() => Happened::Said(event),
+        () = ended(session.controller.as_ref()) => {
+            session.controller = None;
+            Happened::ControllerEnded
+        }
+    }
+}
+
+/// The session that is being joined; for ever if there is none.
+async fn join(joining: Option<&mut Joining>) -> io::Result<Joined> {
+    match joining {
+        Some(joining) => joining.await,
+        None => std::future::pending().await,
     }
 }

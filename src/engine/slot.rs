@@ -18,7 +18,9 @@ use super::output::Output;
 use crate::clock::wall_clock;
 use crate::memory::Tally;
 use crate::transport::{Drive, Led, Stay};
-use crate::wire::{FromEngine, FuncId, Kind, Message, Parts, Stamp, Status, TaskId, ToEngine};
+use crate::wire::{
+    FromEngine, FuncId, Kind, Message, Parts, Stamp, Status, TaskId, ToEngine, Underway,
+};
 
 /// Something for the main thread to do.
 pub enum Work {
@@ -85,6 +87,11 @@ struct Inner {
     doomed: VecDeque<TaskId>,
     /// Where the controller sees what is begun, and can forbid it.
     tally: Option<Tally>,
+    /// The highest ticket that came, and the last that was begun.
+    given: u64,
+    begun: u64,
+    /// Functions that came and were not forgotten.
+    known: HashSet<FuncId>,
 }
 
 /// When the running task is to be looked at again.
@@ -130,15 +137,20 @@ impl Slot {
             match message.head {
                 ToEngine::Func(func) => {
                     let body = message.parts.into_iter().next().unwrap_or_default();
+                    inner.known.insert(func);
                     inner.entries.push_back(Entry::Func(func, body));
                 }
-                ToEngine::Forget(func) => inner.entries.push_back(Entry::Forget(func)),
+                ToEngine::Forget(func) => {
+                    inner.known.remove(&func);
+                    inner.entries.push_back(Entry::Forget(func));
+                }
                 ToEngine::Task { id, ticket, .. } if inner.take_doomed(id) => {
                     reply(cancelled((id, ticket)));
                 }
                 ToEngine::Task { id, func, kind, ticket, attempt, timeout, force } => {
                     let parts = message.parts;
                     let limit = Limit { timeout, force };
+                    inner.given = inner.given.max(ticket);
                     let task = Queued { id, ticket, attempt, limit, func, kind, parts };
                     inner.entries.push_back(Entry::Task(task));
                 }
@@ -160,6 +172,8 @@ impl Slot {
                         interrupt();
                     }
                 }
+                // Whoever keeps what was told has seen to it.
+                ToEngine::Settled(_) => {}
                 ToEngine::Shutdown => {
                     inner.entries.clear();
                     inner.ended = true;
@@ -246,9 +260,42 @@ impl Slot {
         inner.entries.clear();
         inner.doomed.clear();
         inner.tally = tally;
+        (inner.given, inner.begun) = (0, 0);
         if let Some(running) = &mut inner.running {
             running.void = true;
         }
+    }
+
+    /// The controller was killed: what it gave and was not begun never will be.
+    pub(crate) fn suspend(&self) {
+        let mut inner = self.inner.lock();
+        inner.entries.retain(|entry| !matches!(entry, Entry::Task(_)));
+        inner.doomed.clear();
+    }
+
+    /// The highest ticket that came, and the task that runs, for the controller that follows.
+    pub(crate) fn before(&self) -> (u64, Option<Underway>) {
+        let inner = self.inner.lock();
+        let running = inner.running.as_ref().filter(|running| !running.void);
+        let underway = running.map(|running| {
+            let Running { id, ticket, attempt, started, .. } = *running;
+            Underway { id, ticket, attempt, started }
+        });
+        (inner.given, underway)
+    }
+
+    /// There is a session with the controller that follows the one before, which goes on with the
+    /// task that runs. It sends anew what functions it needs.
+    pub(crate) fn resume(&self, tally: Option<Tally>) {
+        let mut inner = self.inner.lock();
+        let known = std::mem::take(&mut inner.known);
+        inner.entries.extend(known.into_iter().map(Entry::Forget));
+        // What was begun stays begun; the first step of a new tally cannot fail.
+        if let Some(tally) = &tally {
+            let _ = tally.begin(inner.begun);
+        }
+        inner.tally = tally;
+        self.wake(inner);
     }
 
     // --- the main thread's side
@@ -391,6 +438,7 @@ impl Inner {
                     self.entries.retain(|entry| !matches!(entry, Entry::Task(_)));
                     return self.take(now);
                 }
+                self.begun = task.ticket;
                 self.running = Some(Running::new(&task, now()));
                 let Queued { func, kind, parts, .. } = task;
                 Work::Task { func, kind, parts }

@@ -51,19 +51,20 @@ impl Arrival {
 
     /// Lets the peer in under `number`. Returns at once; what is pushed meanwhile goes out when
     /// the session is open, and if it never opens, the sink is told so. A peer that gives no sign
-    /// of life for too long is lost; `None` trusts the connection alone.
+    /// of life for too long is lost; `None` trusts the connection alone. `resumed` says whether it is
+    /// taken for what it says it was before.
     ///
     /// # Errors
     /// If the system has no sockets or names left.
     pub fn admit<In: Head, Out: Head, T: Send + 'static>(
         self,
-        number: u32,
+        (number, resumed): (u32, bool),
         patience: Option<Patience>,
         sink: Sink<In, T>,
     ) -> io::Result<Outbox<Out>> {
         let beat = patience.map_or(HEARTBEAT, Patience::beat);
         let pulse = Pulse { silence: patience.map(|patience| patience.lost), beat };
-        let entry = Entry::prepare(self, number, beat.as_millis() as u32)?;
+        let entry = Entry::prepare(self, (number, resumed), beat.as_millis() as u32)?;
         let (shared, mut stop) = Shared::new();
         let outbox = Outbox::new(Arc::clone(&shared));
         tokio::spawn(async move {
@@ -111,13 +112,15 @@ struct Entry {
 }
 
 impl Entry {
-    fn prepare(arrival: Arrival, number: u32, beat: u32) -> io::Result<Self> {
+    fn prepare(arrival: Arrival, (number, resumed): (u32, bool), beat: u32) -> io::Result<Self> {
         let Arrival { stream, sign, directory, keeper, .. } = arrival;
         let (ctl, bulk) = (random_name()?, random_name()?);
         let sockets = [&ctl, &bulk].map(|name| SocketFile::bind(directory.join(name)));
         let [ctl_socket, bulk_socket] = sockets;
         let (controller, pid) = (keeper.session, keeper.pid);
-        let welcome = Welcome::Accepted { ctl, bulk, number, controller, pid, beat };
+        let lease = u32::try_from(keeper.lease.as_millis()).unwrap_or(u32::MAX);
+        let welcome =
+            Welcome::Accepted { ctl, bulk, number, controller, pid, beat, lease, resumed };
         Ok(Self { stream, sign, welcome, ctl: ctl_socket?, bulk: bulk_socket? })
     }
 

@@ -33,6 +33,10 @@ pub struct Accepted {
     pub pid: u32,
     /// How often it wants a sign of life.
     pub beat: Duration,
+    /// How long to look for another controller if this one is killed; zero if none will come.
+    pub lease: Duration,
+    /// Whether it takes this process for what it said it was before.
+    pub resumed: bool,
 }
 
 /// Why there is no session.
@@ -129,7 +133,7 @@ pub async fn connect_with_retry<In: Head, Out: Head, T: Send + 'static>(
 }
 
 /// Between half of `pause` and all of it, so that many processes do not knock in step.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     let share = directory::random::<1>().map_or(u8::MAX, |[byte]| byte);
     pause / 2 + pause.mul_f64(f64::from(share) / 510.0)
 }
@@ -182,9 +186,9 @@ async fn open(directory: &Path, door: &Path, hello: &Hello) -> Result<Opened, Co
         Welcome::Refused(reason) => {
             return Err(ConnectError::Refused { door: door.into(), reason });
         }
-        Welcome::Accepted { ctl, bulk, number, controller, pid, beat } => {
-            let beat = Duration::from_millis(u64::from(beat));
-            (ctl, bulk, Accepted { number, controller, pid, beat })
+        Welcome::Accepted { ctl, bulk, number, controller, pid, beat, lease, resumed } => {
+            let [beat, lease] = [beat, lease].map(|time| Duration::from_millis(u64::from(time)));
+            (ctl, bulk, Accepted { number, controller, pid, beat, lease, resumed })
         }
     };
     if !directory::is_name(&ctl) || !directory::is_name(&bulk) {

@@ -40,6 +40,9 @@ pub struct Keeper {
     pub session: SessionId,
     /// The controller's process.
     pub pid: u32,
+    /// How long peers are to look for another controller if this one is killed; zero if none will
+    /// come.
+    pub lease: Duration,
 }
 
 impl fmt::Debug for Keeper {

@@ -39,6 +39,7 @@ mod writer;
 mod zmq;
 
 pub use arrival::Arrival;
+pub(crate) use dial::jittered;
 pub use dial::{Accepted, ConnectError, connect, connect_with_retry};
 pub use directory::DOOR;
 pub use door::{Door, DoorError, Keeper};

@@ -10,6 +10,8 @@ use crate::wire::SessionId;
 
 /// Name of the file with the secret.
 const CONNECTION: &str = "connection";
+/// Name of the file that everybody locks who lives with the cluster.
+const MEMBERS: &str = "members";
 
 /// What is written in the connection file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,11 @@ pub fn token() -> io::Result<Vec<u8>> {
 /// A name for a new session.
 pub fn session() -> io::Result<SessionId> {
     directory::random().map(SessionId)
+}
+
+/// A number that a controller before this one hardly gave to anybody, nor one near it.
+pub fn number() -> io::Result<u32> {
+    Ok(u32::from_le_bytes(directory::random()?) >> 1 | 1)
 }
 
 /// Writes the connection file, readable by its owner only.
@@ -85,6 +92,15 @@ pub fn read(directory: &Path) -> io::Result<Connection> {
         io::Error::new(io::ErrorKind::InvalidData, text)
     };
     parsed.ok_or_else(unreadable)
+}
+
+/// Says that this process lives with the cluster in `directory`, until the file is closed: as long
+/// as anybody does, a cluster whose controller was killed can be started again there.
+pub fn join(directory: &Path) -> io::Result<fs::File> {
+    let path = directory.join(MEMBERS);
+    let file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared)?;
+    Ok(file)
 }
 
 /// Removes the directory and all in it; called by whoever is last.

@@ -113,8 +113,10 @@ pub struct Loss {
     pub host: String,
     /// For instance `killed by SIGKILL`, `exit code 3`, `no sign of life for 10 s`.
     pub cause: String,
-    /// Whether the task had been started.
+    /// Whether the task had been started, as far as is known.
     pub started: bool,
+    /// Whether nobody knows that.
+    pub unknown: bool,
     /// Which attempt to run it this was, from 1.
     pub attempt: u16,
     /// Seconds it had been running.
@@ -186,6 +188,11 @@ pub enum FromClient {
         /// Session and number of each task.
         tasks: Vec<(SessionId, u64)>,
     },
+    /// These outcomes of my own tasks have arrived: runs of first number and how many.
+    Took(Vec<(u64, u64)>),
+    /// I came back from the controller before this one, and have submitted again what I still
+    /// want.
+    Back,
     /// A question that [`ToClient::Reply`] answers under the same number.
     Request {
         /// Number of the question.
@@ -233,6 +240,16 @@ pub enum Request {
     EngineStatus,
     /// As [`Request::Shutdown`], and start another process in place of each.
     Restart(Vec<EngineId>),
+}
+
+impl Request {
+    /// Whether asking twice does what asking once does.
+    pub fn can_be_asked_again(&self) -> bool {
+        match self {
+            Self::QueueStatus | Self::History | Self::Purge(_) | Self::EngineStatus => true,
+            Self::Shutdown(_) | Self::Signal(..) | Self::Stop | Self::Restart(_) => false,
+        }
+    }
 }
 
 /// How one engine is.
@@ -349,6 +366,8 @@ pub enum ToEngine {
         /// to live.
         force: Option<u32>,
     },
+    /// The outcomes under these tickets have arrived where they are wanted, and need not be kept.
+    Settled(Vec<u64>),
     /// End the process when the running task is done; send nothing more.
     Shutdown,
 }
@@ -394,6 +413,9 @@ pub enum FromEngine {
     },
     /// Recalled tasks, with their tickets, that were not started and never will be here.
     Returned(Vec<(TaskId, u64)>),
+    /// I came back from the controller before this one, and tell again how these tasks ended, which
+    /// it may not have passed on; of what else it gave me nothing was begun.
+    Back(Vec<TaskId>),
 }
 
 /// What a peer says first, over the door, before anything else of it is read.
@@ -417,6 +439,34 @@ pub struct Hello {
     pub lease: u64,
     /// An engine's tally of the tasks it begins, by their tickets.
     pub tally: Option<Sign>,
+    /// What it was to the controller it comes back from.
+    pub before: Option<Before>,
+}
+
+/// What a peer was to a controller that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// That controller's session.
+    pub controller: SessionId,
+    /// The number the peer had.
+    pub number: u32,
+    /// The highest ticket an engine was given.
+    pub ticket: u64,
+    /// The task an engine runs.
+    pub running: Option<Underway>,
+}
+
+/// A task that an engine has begun and not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Underway {
+    /// The task.
+    pub id: TaskId,
+    /// The attempt, as it was given.
+    pub ticket: u64,
+    /// Which attempt to run it this is, from 1.
+    pub attempt: u16,
+    /// When it began, by the engine's clock.
+    pub started: Stamp,
 }
 
 /// What a peer is to the controller.
@@ -445,6 +495,11 @@ pub enum Welcome {
         pid: u32,
         /// Milliseconds after which it wants a sign of life again.
         beat: u32,
+        /// Milliseconds for which the peer is to look for another controller when this one ends
+        /// without a goodbye; until then it keeps what that one would need. 0 if none will come.
+        lease: u32,
+        /// Whether the peer is taken for what it says it was [`Before`].
+        resumed: bool,
     },
     /// Stay out, and why; asking again is useless.
     Refused(String),

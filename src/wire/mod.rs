@@ -14,6 +14,6 @@ pub mod message;
 pub use ids::{ClientId, EngineId, FuncId, SessionId, TaskId};
 pub use loan::{Loan, Sign};
 pub use message::{
-    EngineInfo, FromClient, FromEngine, Head, Health, Hello, Kind, Loss, Message, Parts, Reply,
-    Request, Role, Rules, Stamp, Status, Target, ToClient, ToEngine, Welcome,
+    Before, EngineInfo, FromClient, FromEngine, Head, Health, Hello, Kind, Loss, Message, Parts,
+    Reply, Request, Role, Rules, Stamp, Status, Target, ToClient, ToEngine, Underway, Welcome,
 };

@@ -1,6 +1,8 @@
 """Fixtures for tests on a cluster: tasks that a test holds, scripts."""
 
 import asyncio
+import contextlib
+import importlib
 import os
 import select
 import subprocess
@@ -94,6 +96,9 @@ def _warm(runtime_directory):
             # A cluster that is there at once would not need it.
             assert await client._core.wait_engines_async(1, PATIENCE)
 
+    # It starts threads of its own, where it is installed.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("numpy")
     asyncio.run(work())
 
 

@@ -190,16 +190,22 @@ def test_status_without_a_cluster_says_how_to_start_one():
     assert json.loads(run("status", "--json").stdout) == []
 
 
-def test_a_killed_controller_takes_its_engines_along_and_its_place_is_free(
+def test_of_a_killed_controller_status_says_what_to_do_and_stop_ends_the_rest(
     daemon, leaks, wait_exit
 ):
     with oarlock.Client() as client:
         engines = client[:].apply_sync(os.getpid)
     os.kill(daemon.pid, signal.SIGKILL)
-    assert "no cluster runs" in run("status").stdout
+    shown = run("status").stdout
+    assert "controller died" in shown
+    assert "start it again with `oarlock start -n 2`" in shown
+    (row,) = json.loads(run("status", "--json").stdout)
+    assert row["headless"]
+    assert registry.list_clusters() == []
+    assert run("stop").returncode == 0
     assert not Path(daemon.directory).exists()
-    leaks.check()
     assert all(wait_exit(pid, 5) for pid in engines)
+    leaks.check()
     assert run("start", "-n", "1", "--daemonize").returncode == 0
 
 

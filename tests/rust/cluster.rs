@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use _oarlock::client::remote::Remote;
+use _oarlock::client::remote::{Address, Remote};
 use _oarlock::client::{Core, State, Submission, Tasks, Until};
 use _oarlock::clock::wall_clock;
 use _oarlock::controller::{Care, Embedded, Recipe, serve};
@@ -19,6 +19,13 @@ use bytes::Bytes;
 const PATIENCE: Duration = Duration::from_secs(20);
 const BOUND: u64 = 1 << 30;
 const FUNC: FuncId = FuncId([5; 16]);
+
+/// A client of the cluster in `directory` that has this Python.
+fn try_connect(directory: &std::path::Path, python: &str) -> std::io::Result<Remote> {
+    let (python, lease) = (python.to_owned(), Duration::MAX);
+    let address = Address { directory: directory.to_owned(), python, lease, reconnect: None };
+    Remote::connect(address, PATIENCE, BOUND)
+}
 
 fn directory() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -108,8 +115,7 @@ fn a_client_elsewhere_sees_the_same_engines_and_results() {
     let embedded = Embedded::start(&directory, String::new(), BOUND, Care::default()).unwrap();
     let engine = echo(directory.clone());
     wait_engines(&embedded.core, 1);
-    let remote =
-        Remote::connect(&directory, PATIENCE, String::new(), BOUND, Duration::MAX).unwrap();
+    let remote = try_connect(&directory, "").unwrap();
     wait_engines(&remote.core, 1);
     let tasks = submit(&remote.core, numbered(3000));
     check_numbered(&tasks);
@@ -137,8 +143,7 @@ fn large_parts_arrive_whole_and_in_their_places() {
     let directory = directory();
     let embedded = Embedded::start(&directory, String::new(), BOUND, Care::default()).unwrap();
     let engine = echo(directory.clone());
-    let remote =
-        Remote::connect(&directory, PATIENCE, String::new(), BOUND, Duration::MAX).unwrap();
+    let remote = try_connect(&directory, "").unwrap();
     let block = |byte: u8, len: usize| Bytes::from(vec![byte; len]);
     let task = |seed: u8| -> Parts {
         let lens = [10, 100_000, 0, 3_000_000, 65_536, 4096];
@@ -161,8 +166,7 @@ fn large_parts_arrive_whole_and_in_their_places() {
 fn what_was_submitted_before_a_client_closed_is_delivered() {
     let directory = directory();
     let embedded = Embedded::start(&directory, String::new(), BOUND, Care::default()).unwrap();
-    let remote =
-        Remote::connect(&directory, PATIENCE, String::new(), BOUND, Duration::MAX).unwrap();
+    let remote = try_connect(&directory, "").unwrap();
     let tasks = submit(&remote.core, numbered(1000));
     let ids: Vec<_> = tasks.ids().collect();
     remote.close();
@@ -181,7 +185,7 @@ fn a_second_controller_in_the_same_place_is_refused() {
     let error = Embedded::start(&directory, String::new(), BOUND, Care::default()).err().unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{error}");
     assert!(error.to_string().contains(directory.to_str().unwrap()));
-    let still = Remote::connect(&directory, PATIENCE, String::new(), BOUND, Duration::MAX).unwrap();
+    let still = try_connect(&directory, "").unwrap();
     still.close();
     embedded.stop();
 }
@@ -190,7 +194,7 @@ fn a_second_controller_in_the_same_place_is_refused() {
 fn another_version_of_python_is_refused_in_words() {
     let directory = directory();
     let embedded = Embedded::start(&directory, "3.11".to_owned(), BOUND, Care::default()).unwrap();
-    let refused = Remote::connect(&directory, PATIENCE, "3.12".to_owned(), BOUND, Duration::MAX);
+    let refused = try_connect(&directory, "3.12");
     let error = refused.err().unwrap().to_string();
     assert!(error.contains("3.11") && error.contains("3.12"), "{error}");
     embedded.stop();
@@ -208,7 +212,7 @@ fn standalone(directory: PathBuf) -> JoinHandle<()> {
 fn connect(directory: &std::path::Path) -> Remote {
     let deadline = soon();
     loop {
-        match Remote::connect(directory, PATIENCE, String::new(), BOUND, Duration::MAX) {
+        match try_connect(directory, "") {
             Ok(remote) => return remote,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }

@@ -20,9 +20,9 @@ use std::path::PathBuf;
 use _oarlock::wire::codec::{Acks, Kind, Packet, decode, read_chunk_header};
 use _oarlock::wire::limits::{HELLO_MAX, PART_MAX};
 use _oarlock::wire::{
-    ClientId, EngineId, EngineInfo, FromClient, FromEngine, FuncId, Head, Hello, Kind as Parts,
-    Loan, Message, Reply, Request, Role, Rules, SessionId, Sign, Status, Target, TaskId, ToClient,
-    ToEngine, Welcome,
+    Before, ClientId, EngineId, EngineInfo, FromClient, FromEngine, FuncId, Head, Hello,
+    Kind as Parts, Loan, Message, Reply, Request, Role, Rules, SessionId, Sign, Status, Target,
+    TaskId, ToClient, ToEngine, Underway, Welcome,
 };
 use bytes::Bytes;
 
@@ -249,22 +249,24 @@ fn first() -> Vec<(&'static str, Vec<u8>)> {
     let target = Target::Among(vec![engine, EngineId(70_000)]);
     let info = EngineInfo { id: engine, session, pid: 77, host: "here".into() };
     let rules = Rules { retries: 3, timeout: 1 << 20, force: true };
+    let running = Some(Underway { id, ticket: 8, attempt: 2, started: -1 });
+    let before = Before { controller: session, number: 3, ticket: 9, running };
     let sign = Some(Sign { descriptor: 8, nonce: u64::MAX });
-    let hello = Hello { token: vec![1; 32], role: Role::Engine, session, pid: 7, host: "here".into(), python: "3.11".into(), lease: u64::MAX, tally: sign };
-    let welcome = Welcome::Accepted { ctl: "a".repeat(32), bulk: "b".repeat(32), number: 3, controller: session, pid: 7, beat: 1000 };
+    let hello = Hello { token: vec![1; 32], role: Role::Engine, session, pid: 7, host: "here".into(), python: "3.11".into(), lease: u64::MAX, tally: sign, before: Some(before) };
+    let welcome = Welcome::Accepted { ctl: "a".repeat(32), bulk: "b".repeat(32), number: 3, controller: session, pid: 7, beat: 1000, lease: 30_000, resumed: true };
     vec![
         ("from-client-func", packed(0, vec![FromClient::Func(func), FromClient::Forget(func)], &[20], false)),
         ("from-client-submit", packed(0, vec![FromClient::Submit { first: 7, func, kind, target: Target::Any, counts: vec![1, 2], rules }], &[3, 0, 40], false)),
         ("from-client-among", packed(0, vec![FromClient::Submit { first: 7, func, kind, target, counts: vec![1; 40], rules }], &[], false)),
         ("from-client-direct", packed(0, vec![FromClient::Direct { first: 1, func, kind, engines: vec![engine], rules }], &[0, 9], true)),
-        ("from-client-books", packed(0, vec![FromClient::Cancel { tasks: vec![1, 2], force: Some(9) }, FromClient::Watch { first: 1 << 63, tasks: vec![(session, 5)] }], &[], false)),
+        ("from-client-books", packed(0, vec![FromClient::Cancel { tasks: vec![1, 2], force: Some(9) }, FromClient::Watch { first: 1 << 63, tasks: vec![(session, 5)] }, FromClient::Took(vec![(1, 2)]), FromClient::Back], &[], false)),
         ("from-client-request", packed(0, vec![FromClient::Request { id: 1, body: Request::Purge(Some(vec![(session, 1, 2)])) }, FromClient::Request { id: 2, body: Request::Signal(vec![engine], 9) }], &[], false)),
         ("to-client-engines", packed(1, vec![ToClient::Engines(vec![info])], &[], false)),
         ("to-client-output", packed(1, vec![ToClient::Output { seq: 4, stream: 2 }, ToClient::Progress { seq: 4, done: 9 }], &[6], false)),
         ("to-client-result", packed(1, vec![ToClient::Result { seq: 4, status, engine: Some(engine), submitted: Some(-1), started: 5, completed: i64::MAX }], &[0, 70_000], true)),
         ("to-client-reply", packed(1, vec![ToClient::Reply { id: 1, body: Reply::QueueStatus(1, vec![(engine, 1, 2, 3)]) }, ToClient::Reply { id: 2, body: Reply::History(vec![(session, 0, 9)]) }], &[], false)),
-        ("from-engine", packed(2, vec![FromEngine::Started { id, ticket: 2, at: 1 }, FromEngine::Result { id, ticket: 2, status, started: 1, completed: 2 }, FromEngine::Returned(vec![(id, 2)])], &[30], false)),
-        ("to-engine", packed(3, vec![ToEngine::Task { id, func, kind, ticket: 2, attempt: 3, timeout: 4, force: true }, ToEngine::Recall(vec![id]), ToEngine::Cancel { tasks: vec![id], force: None }, ToEngine::Shutdown], &[5, 5_000], false)),
+        ("from-engine", packed(2, vec![FromEngine::Started { id, ticket: 2, at: 1 }, FromEngine::Result { id, ticket: 2, status, started: 1, completed: 2 }, FromEngine::Returned(vec![(id, 2)]), FromEngine::Back(vec![id])], &[30], false)),
+        ("to-engine", packed(3, vec![ToEngine::Task { id, func, kind, ticket: 2, attempt: 3, timeout: 4, force: true }, ToEngine::Recall(vec![id]), ToEngine::Cancel { tasks: vec![id], force: None }, ToEngine::Settled(vec![1, 9]), ToEngine::Shutdown], &[5, 5_000], false)),
         ("hello", spoken(4, &(hello, sign))),
         ("welcome", spoken(5, &(welcome, sign, true))),
         ("refusal", spoken(5, &(Welcome::Refused("no".into()), None::<Sign>, false))),

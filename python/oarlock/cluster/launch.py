@@ -7,6 +7,8 @@ from pathlib import Path
 
 # Seconds; beyond it nobody waits.
 _LONGEST = 1e6
+# Seconds for which a killed controller is waited for.
+LEASE = 30.0
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -17,14 +19,23 @@ class Care:
         restart: Whether one that ended by itself or was killed is replaced.
         suspect_after: Seconds without a sign of life after which one is shown as suspect.
         lost_after: Seconds after which it is given up.
+        lease: Seconds for which engines and clients of a standalone controller that was killed wait
+            for another to take its place; then they give up. 0 if none will.
 
     Raises:
-        ValueError: The times are not positive, or the second is shorter than the first.
+        ValueError: The times of silence are not positive, or the second is shorter than the first;
+            or the lease is negative.
     """
 
     def __init__(
-        self, restart: bool = False, suspect_after: float = 3.0, lost_after: float = 10.0
+        self,
+        restart: bool = False,
+        suspect_after: float = 3.0,
+        lost_after: float = 10.0,
+        lease: float = LEASE,
     ) -> None:
+        if not 0 <= lease <= _LONGEST:
+            raise ValueError(f"the lease is a number of seconds from 0 on, but is {lease!r}")
         if not 0.05 <= suspect_after <= lost_after <= _LONGEST:
             raise ValueError(
                 "suspect_after and lost_after are seconds from 0.05 on, the first not longer than "
@@ -33,11 +44,13 @@ class Care:
         self.restart = bool(restart)
         self.suspect_after = float(suspect_after)
         self.lost_after = float(lost_after)
+        self.lease = float(lease)
 
     def options(self) -> list[str]:
         """The same for the command line."""
         times = ["--suspect-after", f"{self.suspect_after}", "--lost-after", f"{self.lost_after}"]
-        return [*(["--restart"] if self.restart else []), *times]
+        lease = ["--lease", f"{self.lease}"]
+        return [*(["--restart"] if self.restart else []), *times, *lease]
 
 
 def cpu_count() -> int:

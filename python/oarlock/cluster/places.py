@@ -148,14 +148,19 @@ def sweep() -> list[Path]:
     return abandoned
 
 
-def is_locked(path: Path) -> bool:
-    """Whether another open file holds the lock on `path`; a missing file is not locked."""
+def is_locked(path: Path, *, shared: bool = False) -> bool:
+    """Whether another open file holds the lock on `path`; a missing file is not locked.
+
+    Args:
+        path: The file.
+        shared: Whether a shared lock counts as well.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_EX if shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except OSError:
         return True
     else:

@@ -3,7 +3,9 @@
 A cluster is alive exactly as long as its process holds the lock on ``cluster.json`` in the
 cluster's directory; the kernel drops the lock however the process ends. The file itself says who
 that process is. Claims and looks are made one at a time under the lock of the base directory, so
-a look never disturbs a start, and a directory without an owner is always a leftover.
+a look never disturbs a start, and a directory without an owner is a leftover: unless its controller
+was killed and engines or clients of it, which hold the lock on ``members``, wait for another. Such
+a cluster is *headless*, and who claims its name goes on in its directory.
 """
 
 import contextlib
@@ -20,6 +22,7 @@ from pathlib import Path
 from . import places
 
 _RECORD = "cluster.json"
+_MEMBERS = "members"
 
 
 class ClusterNotFoundError(FileNotFoundError):
@@ -98,9 +101,10 @@ os.register_at_fork(after_in_child=_disown_all)
 
 
 def claim(cluster_id: str = "", *, engines: int, embedded: bool = False) -> Claim:
-    """Make the directory of a new cluster and keep others out of it.
+    """Make the directory of a new cluster and keep others out of it; or go on in the directory of
+    one whose controller was killed.
 
-    Leftovers of clusters that were killed are removed on the way.
+    Leftovers of clusters of which nothing lives are removed on the way.
 
     Args:
         cluster_id: Letters, digits, ``.``, ``_`` and ``-``; empty for the default cluster.
@@ -127,8 +131,12 @@ def claim(cluster_id: str = "", *, engines: int, embedded: bool = False) -> Clai
                     else f"it with `{how_to_stop(name)}`"
                 )
             )
-        directory = base / f"{name}.{os.getpid()}"
-        places.make_private(directory)
+        headless = [record for record in _headless(base) if record.cluster_id == name]
+        if headless:
+            directory = Path(headless[-1].directory)
+        else:
+            directory = base / f"{name}.{os.getpid()}"
+            places.make_private(directory)
         record = ClusterRecord(name, str(directory), os.getpid(), engines, embedded, time.time())
         handle = os.open(
             directory / _RECORD, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
@@ -170,21 +178,58 @@ def list_clusters() -> list[ClusterRecord]:
         return _living(base)
 
 
+def list_headless() -> list[ClusterRecord]:
+    """The clusters whose controller was killed, and that can be started again where they were."""
+    base = places.base()
+    with _one_at_a_time(base):
+        _living(base)
+        return _headless(base)
+
+
+def remove_headless(record: ClusterRecord) -> None:
+    """Have nobody wait any more for the controller of a cluster that was killed."""
+    base = places.base()
+    with _one_at_a_time(base):
+        if record in _headless(base):
+            shutil.rmtree(record.directory, ignore_errors=True)
+
+
 def is_running(record: ClusterRecord) -> bool:
     """Whether that very cluster (not a later one with its id) still runs."""
     return record in list_clusters()
 
 
 def _living(base: Path) -> list[ClusterRecord]:
-    """Records of the directories with an owner, by id; the others are removed."""
+    """Records of the directories with an owner, by id; those nobody lives with are removed."""
     living = []
-    for directory in sorted(entry for entry in base.iterdir() if entry.is_dir()):
-        if not places.is_locked(directory / _RECORD):
+    for directory in _directories(base):
+        if places.is_locked(directory / _RECORD):
+            living.extend(_read(directory))
+        elif not places.is_locked(directory / _MEMBERS, shared=True):
             shutil.rmtree(directory, ignore_errors=True)
-            continue
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            living.append(ClusterRecord(**json.loads((directory / _RECORD).read_bytes())))
     return living
+
+
+def _headless(base: Path) -> list[ClusterRecord]:
+    """Records of the directories without an owner where somebody waits for one, by id."""
+    return [
+        record
+        for directory in _directories(base)
+        if not places.is_locked(directory / _RECORD)
+        and places.is_locked(directory / _MEMBERS, shared=True)
+        for record in _read(directory)
+    ]
+
+
+def _directories(base: Path) -> list[Path]:
+    return sorted(entry for entry in base.iterdir() if entry.is_dir())
+
+
+def _read(directory: Path) -> list[ClusterRecord]:
+    """The record in a directory, if there is one."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return [ClusterRecord(**json.loads((directory / _RECORD).read_bytes()))]
+    return []
 
 
 @contextlib.contextmanager
@@ -201,6 +246,12 @@ def _one_at_a_time(base: Path) -> Iterator[None]:
 def how_to_stop(name: str) -> str:
     """The command that ends the cluster called `name`."""
     return "oarlock stop" if name == "default" else f"oarlock stop {name}"
+
+
+def how_to_start(record: ClusterRecord) -> str:
+    """The command that starts a cluster like this."""
+    named = "" if record.cluster_id == "default" else f" --cluster-id {record.cluster_id}"
+    return f"oarlock start -n {record.engines}{named}"
 
 
 def how_to_connect(name: str) -> str:

@@ -67,7 +67,9 @@ def serve(
         care = launch.Care() if care is None else care
         patience = (care.suspect_after, care.lost_after)
         with contextlib.suppress(KeyboardInterrupt):
-            _oarlock.serve(claim.directory, command, n, environment, logs, care.restart, patience)
+            _oarlock.serve(
+                claim.directory, command, n, environment, logs, care.restart, patience, care.lease
+            )
     finally:
         start.ended.set()
         claim.release()
@@ -137,12 +139,18 @@ def stop(record: registry.ClusterRecord) -> bool:
             f"cluster {record.cluster_id!r} lives in process {record.pid}, which oarlock does "
             "not end\n\nhint: call stop_cluster_sync() there, or end that program"
         )
+    if record in registry.list_headless():
+        registry.remove_headless(record)
+        return True
     if not _ask_to_stop(record):
         _signal(record, signal.SIGTERM)
     if _wait_gone(record, _POLITE):
         return True
     _signal(record, signal.SIGKILL)
-    return _wait_gone(record, _KILLED)
+    gone = _wait_gone(record, _KILLED)
+    # Its engines would wait for another controller.
+    registry.remove_headless(record)
+    return gone
 
 
 def count_engines(record: registry.ClusterRecord) -> int | None:

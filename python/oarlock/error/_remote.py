@@ -101,6 +101,7 @@ class EngineLost(EngineError, RemoteError):
             may not have told.
         attempt: which attempt to run the task this was, from 1.
         ran_for: seconds it had been running.
+        unknown: whether nobody knows if it was started: engine and controller ended together.
         output: the end of what the engine wrote to its log.
 
     Example:
@@ -115,8 +116,9 @@ class EngineLost(EngineError, RemoteError):
     def __init__(
         self, task: str, *, engine: int | None = None, pid: int | None = None, host: str = "",
         cause: str = "", started: bool = False, attempt: int = 1, ran_for: float | None = None,
-        output: str = "",
+        output: str = "", unknown: bool = False,
     ) -> None:  # fmt: skip
+        self.unknown = unknown
         self.attempt = attempt
         self.task, self.engine, self.pid, self.host = task, engine, pid, host
         self.cause, self.started, self.ran_for, self.output = cause, started, ran_for, output
@@ -130,13 +132,16 @@ class EngineLost(EngineError, RemoteError):
         ]
         where = f" ({', '.join(known)})" if known else ""
         ran = (
-            f"it had been running for {self.ran_for or 0.0:.1f} s; it may have finished"
+            "it is not known whether it had been started"
+            if self.unknown
+            else f"it had been running for {self.ran_for or 0.0:.1f} s; it may have finished"
             if self.started
             else "it had not been started"
         )
         text = (
             f"task {self.task} was lost: engine {self.engine}{where} ended "
-            f"({self.cause or 'for an unknown reason'}); as far as the engine told, {ran}. "
+            f"({self.cause or 'for an unknown reason'}); "
+            f"{'' if self.unknown else 'as far as the engine told, '}{ran}. "
             f"Tasks of other engines go on; {self._verdict()}."
         )
         if self.output.strip():

@@ -30,6 +30,8 @@ fn a_lost_engine_ends_exactly_the_tasks_it_held() {
         host: "here".to_owned(),
         cause: "killed by SIGKILL".to_owned(),
         started,
+        // It has no tally here.
+        unknown: !started,
         attempt: 1,
         ran_for,
         output: "last words".to_owned(),

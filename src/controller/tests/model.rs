@@ -221,6 +221,7 @@ impl Model {
                 self.on(Event::FromEngine(id, Message::bare(head)));
             }
             ToEngine::Cancel { tasks, .. } => engine.cancelled.extend(tasks),
+            ToEngine::Settled(_) => panic!("nobody keeps anything here"),
             ToEngine::Shutdown => self.lose_engine(id, true),
         }
         true

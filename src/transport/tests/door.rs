@@ -13,7 +13,7 @@ use crate::wire::limits::{HELLO_CONCURRENT, HELLO_DEADLINE, HELLO_MAX, PROTOCOL}
 use crate::wire::{Hello, SessionId, Sign, Welcome};
 
 fn keeper() -> Keeper {
-    Keeper { token: b"t".to_vec(), session: SessionId([1; 16]), pid: 1 }
+    Keeper { token: b"t".to_vec(), session: SessionId([1; 16]), pid: 1, lease: Duration::ZERO }
 }
 
 fn try_open(dir: &Dir) -> Result<Door, DoorError> {
@@ -241,7 +241,7 @@ async fn a_peer_that_leaves_while_it_is_let_in_closes_its_session() {
     stream.write_all(&raw_hello(PROTOCOL, body.len() as u32, &body)).unwrap();
     let arrival = house.arrival().await;
     let (sink, events) = sink();
-    let outbox = arrival.admit::<Say, Say, _>(1, None, sink).unwrap();
+    let outbox = arrival.admit::<Say, Say, _>((1, false), None, sink).unwrap();
     assert_eq!(house.dir.lanes().len(), 2);
     drop(stream);
     let mut peer = super::kit::Peer { outbox, events };

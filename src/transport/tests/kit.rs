@@ -127,6 +127,7 @@ pub(super) fn sink() -> (Sink<Say, Event<Say>>, mpsc::Receiver<Event<Say>>) {
 pub(super) fn hello() -> Hello {
     Hello {
         tally: None,
+        before: None,
         lease: 0,
         token: TOKEN.to_vec(),
         role: Role::Engine,
@@ -151,7 +152,12 @@ impl House {
 
     pub(super) fn open_in(dir: Dir) -> Self {
         let (sender, arrivals) = mpsc::channel(8);
-        let keeper = Keeper { token: TOKEN.to_vec(), session: SessionId([9; 16]), pid: 1 };
+        let keeper = Keeper {
+            token: TOKEN.to_vec(),
+            session: SessionId([9; 16]),
+            pid: 1,
+            lease: Duration::ZERO,
+        };
         let door = Door::open(&dir, keeper, sender, |arrival| arrival).unwrap();
         Self { dir, door, arrivals }
     }
@@ -163,7 +169,7 @@ impl House {
     /// Lets the next one in.
     pub(super) async fn admit(&mut self) -> Peer {
         let (sink, events) = sink();
-        let outbox = self.arrival().await.admit(3, None, sink).unwrap();
+        let outbox = self.arrival().await.admit((3, false), None, sink).unwrap();
         Peer { outbox, events }
     }
 
@@ -175,7 +181,14 @@ impl House {
         let (accepted, theirs) = theirs.unwrap();
         assert_eq!(
             accepted,
-            Accepted { number: 3, controller: SessionId([9; 16]), pid: 1, beat: HEARTBEAT }
+            Accepted {
+                number: 3,
+                controller: SessionId([9; 16]),
+                pid: 1,
+                beat: HEARTBEAT,
+                lease: Duration::ZERO,
+                resumed: false
+            }
         );
         (ours, theirs)
     }

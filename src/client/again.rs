@@ -1,0 +1,309 @@
+//! What a client keeps to go on with the next controller when its own is killed.
+//!
+//! Whatever was submitted is kept as it was sent until its tasks have their outcomes, so that it can
+//! be sent again; that is bounded by what may be in flight. What has arrived is told to the
+//! controller now and then, so that engines need not keep it any longer.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::core::Core;
+use crate::wire::message::WATCHED;
+use crate::wire::{FromClient, FuncId, Message, Parts, Reply, Request};
+
+/// What arrived is told after so long, or when it is so much.
+const TELL_AFTER: Duration = Duration::from_millis(50);
+const TELL_COUNT: u64 = 512;
+const TELL_BYTES: usize = 1 << 20;
+
+/// A message that submitted tasks.
+struct Sent {
+    message: Message<FromClient>,
+    /// The pickle of its function.
+    body: Option<Bytes>,
+    /// Its tasks without an outcome.
+    left: u64,
+}
+
+/// See the head of this file.
+#[derive(Default)]
+pub(crate) struct Again {
+    /// By the number of the first task.
+    sent: BTreeMap<u64, Sent>,
+    /// Tasks that are no longer wanted, as the controller was told.
+    cancelled: BTreeMap<u64, Option<u32>>,
+    took: Took,
+}
+
+/// Outcomes that have arrived, as far as the controller was not told.
+#[derive(Default)]
+struct Took {
+    runs: Vec<(u64, u64)>,
+    count: u64,
+    bytes: usize,
+    since: Option<Instant>,
+}
+
+impl FromClient {
+    /// The first of the tasks it submits or watches, how many there are, and their function.
+    fn tasks(&self) -> Option<(u64, u64, Option<FuncId>)> {
+        match self {
+            Self::Submit { first, counts, func, .. } => {
+                Some((*first, counts.len() as u64, Some(*func)))
+            }
+            Self::Direct { first, engines, func, .. } => {
+                Some((*first, engines.len() as u64, Some(*func)))
+            }
+            Self::Watch { first, tasks } => Some((*first, tasks.len() as u64, None)),
+            _ => None,
+        }
+    }
+}
+
+impl Again {
+    /// Tasks are about to be submitted.
+    pub(crate) fn note(
+        &mut self,
+        message: &Message<FromClient>,
+        body: impl FnOnce(FuncId) -> Option<Bytes>,
+    ) {
+        let Some((first, left, func)) = message.head.tasks() else { return };
+        let body = func.and_then(body);
+        self.sent.insert(first, Sent { message: message.clone(), body, left });
+    }
+
+    /// A task is no longer wanted.
+    pub(crate) fn cancel(&mut self, seqs: &[u64], force: Option<u32>) {
+        self.cancelled.extend(seqs.iter().map(|seq| (*seq, force)));
+    }
+
+    /// A task has its outcome.
+    pub(crate) fn end(&mut self, seq: u64) {
+        if !self.cancelled.is_empty() {
+            self.cancelled.remove(&seq);
+        }
+        let Some((first, sent)) = self.sent.range_mut(..=seq).next_back() else { return };
+        let first = *first;
+        let (_, len, _) = sent.message.head.tasks().unwrap_or_default();
+        if seq - first < len {
+            sent.left -= 1;
+            if sent.left == 0 {
+                self.sent.remove(&first);
+            }
+        }
+    }
+
+    /// An outcome has arrived, perhaps not for the first time.
+    pub(crate) fn took(&mut self, seq: u64, parts: &Parts) {
+        if seq >= WATCHED {
+            return;
+        }
+        let took = &mut self.took;
+        match took.runs.last_mut() {
+            Some((first, count)) if *first + *count == seq => *count += 1,
+            _ => took.runs.push((seq, 1)),
+        }
+        took.count += 1;
+        took.bytes += parts.iter().map(Bytes::len).sum::<usize>();
+        took.since.get_or_insert_with(Instant::now);
+    }
+
+    /// When the controller is to be told what has arrived; `None` if nothing has.
+    fn due(&self) -> Option<Instant> {
+        let since = self.took.since?;
+        let much = self.took.count >= TELL_COUNT || self.took.bytes >= TELL_BYTES;
+        Some(if much { since } else { since + TELL_AFTER })
+    }
+}
+
+impl Sent {
+    /// What is to be sent again: the runs of its tasks that are pending.
+    fn pieces(&self, is_pending: impl Fn(u64) -> bool) -> Vec<Message<FromClient>> {
+        let Some((first, len, _)) = self.message.head.tasks() else { return Vec::new() };
+        let seqs: Vec<u64> = (first..first + len).filter(|seq| is_pending(*seq)).collect();
+        if seqs.len() as u64 == len {
+            return vec![self.message.clone()];
+        }
+        let runs = seqs.chunk_by(|one, other| one + 1 == *other);
+        runs.map(|run| self.piece(first, run)).collect()
+    }
+
+    /// The same message for some of its tasks, which follow each other.
+    fn piece(&self, from: u64, run: &[u64]) -> Message<FromClient> {
+        let Message { head, parts } = &self.message;
+        let range = (run[0] - from) as usize..(run[0] - from) as usize + run.len();
+        let (mut head, mut parts) = (head.clone(), parts.clone());
+        match &mut head {
+            FromClient::Submit { first, counts, .. } => {
+                let before: u32 = counts[..range.start].iter().sum();
+                let within: u32 = counts[range.clone()].iter().sum();
+                parts = parts.into_iter().skip(before as usize).take(within as usize).collect();
+                (*first, *counts) = (run[0], counts[range].to_vec());
+            }
+            FromClient::Direct { first, engines, .. } => {
+                (*first, *engines) = (run[0], engines[range].to_vec());
+            }
+            FromClient::Watch { first, tasks } => {
+                (*first, *tasks) = (run[0], tasks[range].to_vec());
+            }
+            _ => {}
+        }
+        Message { head, parts }
+    }
+}
+
+impl Core {
+    /// There is a session with the controller that follows the one before: `open` lets messages go
+    /// there. What has no outcome is submitted again, before anything new is.
+    pub(crate) fn submit_again(&self, open: impl FnOnce()) {
+        let Some(again) = &self.again else { return };
+        let functions = self.sending.lock();
+        let questions = self.refuse_open_questions();
+        open();
+        let say = |head, parts| {
+            // It could be sent before, or is short.
+            let _ = self.uplink.push(Message { head, parts });
+        };
+        for (func, body) in functions.bodies() {
+            say(FromClient::Func(func), Parts::from_buf([body]));
+        }
+        let again = again.lock();
+        for sent in again.sent.values() {
+            let pieces = sent.pieces(|seq| self.is_pending(seq));
+            let func = sent.message.head.tasks().and_then(|(_, _, func)| func);
+            // One that would be forgotten again at once is made known for these tasks.
+            let passing = func.filter(|func| functions.body(*func).is_none());
+            if let (Some(func), Some(body)) = (passing, &sent.body) {
+                say(FromClient::Func(func), Parts::from_buf([body.clone()]));
+            }
+            for piece in pieces {
+                say(piece.head, piece.parts);
+            }
+            if let Some(func) = passing {
+                say(FromClient::Forget(func), Parts::new());
+            }
+        }
+        for (seq, force) in &again.cancelled {
+            say(FromClient::Cancel { tasks: vec![*seq], force: *force }, Parts::new());
+        }
+        say(FromClient::Back, Parts::new());
+        for (id, body) in questions {
+            say(FromClient::Request { id, body }, Parts::new());
+        }
+        drop(again);
+        self.flush(true);
+    }
+
+    /// Questions to a controller that is gone are refused, since it may have done what was asked; those
+    /// that can be asked again are given.
+    fn refuse_open_questions(&self) -> Vec<(u64, Request)> {
+        let text = "the controller was killed before it answered, and another has taken its place; \
+                    what was asked may or may not have been done\n\nhint: ask again";
+        let mut replies = self.replies.lock();
+        let mut again = Vec::new();
+        for (id, question) in replies.open.iter_mut().filter(|(_, asked)| asked.answer.is_none()) {
+            match &question.again {
+                Some(body) => again.push((*id, body.clone())),
+                None => question.answer = Some(Reply::Refused(text.to_owned())),
+            }
+        }
+        self.replied.notify_all();
+        again
+    }
+
+    /// When [`Core::tell_taken`] is due.
+    pub(crate) fn taken_due(&self) -> Option<Instant> {
+        self.again.as_ref()?.lock().due()
+    }
+
+    /// Tells the controller what has arrived.
+    pub(crate) fn tell_taken(&self) {
+        let Some(again) = &self.again else { return };
+        let took = std::mem::take(&mut again.lock().took);
+        if !took.runs.is_empty() {
+            let _ = self.uplink.push(Message::bare(FromClient::Took(took.runs)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{EngineId, Kind, Rules, Target};
+
+    const FUNC: FuncId = FuncId([1; 16]);
+
+    fn submission(first: u64, counts: &[u32]) -> Message<FromClient> {
+        let (kind, target, rules) = (Kind::Apply, Target::Any, Rules::default());
+        let parts = 0..counts.iter().sum::<u32>();
+        let parts = parts.map(|number| Bytes::from(number.to_string())).collect();
+        let counts = counts.to_vec();
+        let head = FromClient::Submit { first, func: FUNC, kind, target, counts, rules };
+        Message { head, parts }
+    }
+
+    fn sent(message: &Message<FromClient>) -> Sent {
+        let mut again = Again::default();
+        again.note(message, |_| None);
+        again.sent.pop_first().unwrap().1
+    }
+
+    #[test]
+    fn what_has_no_outcome_is_sent_again_with_its_own_parts() {
+        let sent = sent(&submission(10, &[1, 2, 0, 3, 1]));
+        let pieces = sent.pieces(|seq| seq != 12);
+        let [front, back] = &pieces[..] else { panic!("two runs") };
+        assert_eq!(front, &Message { ..submission(10, &[1, 2]) });
+        let FromClient::Submit { first: 13, counts, .. } = &back.head else { panic!("{back:?}") };
+        assert_eq!(counts, &[3, 1]);
+        assert_eq!(back.parts.as_slice(), [&b"3"[..], b"4", b"5", b"6"]);
+        assert_eq!(sent.pieces(|_| false), []);
+        assert_eq!(sent.pieces(|_| true), [submission(10, &[1, 2, 0, 3, 1])]);
+    }
+
+    #[test]
+    fn direct_tasks_and_watches_are_cut_too() {
+        let engines: Vec<_> = (0..3).map(EngineId).collect();
+        let (func, kind, rules) = (FUNC, Kind::Apply, Rules::default());
+        let head = FromClient::Direct { first: 5, func, kind, engines, rules };
+        let parts = Parts::from_buf([Bytes::from("x")]);
+        let pieces = sent(&Message { head, parts }).pieces(|seq| seq == 6);
+        let [Message { head: FromClient::Direct { first: 6, engines, .. }, parts }] = &pieces[..]
+        else {
+            panic!("{pieces:?}")
+        };
+        assert_eq!((engines.as_slice(), parts.len()), (&[EngineId(1)][..], 1));
+    }
+
+    #[test]
+    fn what_has_its_outcomes_is_no_longer_kept() {
+        let mut again = Again::default();
+        again.note(&submission(0, &[1, 1]), |_| Some(Bytes::from("def")));
+        again.note(&submission(2, &[1]), |_| None);
+        again.cancel(&[1], None);
+        for seq in [1, 0] {
+            again.end(seq);
+        }
+        assert!(again.cancelled.is_empty());
+        assert_eq!(again.sent.keys().collect::<Vec<_>>(), [&2]);
+        again.end(7);
+        again.end(2);
+        assert!(again.sent.is_empty());
+    }
+
+    #[test]
+    fn what_arrived_is_told_as_runs_and_soon_if_it_is_much() {
+        let mut again = Again::default();
+        assert_eq!(again.due(), None);
+        for seq in [4, 5, 7, WATCHED] {
+            again.took(seq, &Parts::new());
+        }
+        assert_eq!(again.took.runs, [(4, 2), (7, 1)]);
+        let (due, since) = (again.due().unwrap(), again.took.since.unwrap());
+        assert_eq!(due, since + TELL_AFTER);
+        again.took(8, &Parts::from_buf([Bytes::from(vec![0; TELL_BYTES])]));
+        assert_eq!(again.due(), Some(since));
+    }
+}

@@ -1,0 +1,159 @@
+//! The shell's part in going on where a controller ended that was killed: what it left in the
+//! directory, who of its engines still lives, and who comes back.
+//!
+//! What follows from it for tasks is decided in `resume`.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::incoming::{Incoming, later};
+use super::ledger::{self, Ledger};
+use super::run::Shell;
+use super::spawn::{Recipe, watch};
+use super::{Event, Inherited};
+use crate::wire::{Before, ClientId, EngineId, EngineInfo, FromEngine, SessionId, ToEngine};
+
+/// What there is of a controller before this one, and for one after it.
+#[derive(Default)]
+pub(super) struct Heritage {
+    /// Whether there was one.
+    is_heir: bool,
+    /// Its engines that have not come back: their processes, and the seats these are to have.
+    expected: HashMap<EngineId, (u32, Option<u32>)>,
+    /// What is written down for the next one; none if none is to follow.
+    ledger: Option<Ledger>,
+}
+
+impl Heritage {
+    /// Reads what a controller left in `directory`, and begins to write there. Gives what the
+    /// reactor is to know, if there was one.
+    pub(super) fn open(directory: &Path, is_heir: bool) -> io::Result<(Self, Vec<Inherited>)> {
+        let left = if is_heir { ledger::read(directory) } else { Vec::new() };
+        let expected = left.iter().map(|engine| (engine.info.id, (engine.info.pid, None)));
+        let heritage =
+            Self { is_heir, expected: expected.collect(), ledger: Some(Ledger::new(directory)?) };
+        Ok((heritage, left))
+    }
+
+    /// The lowest number that no engine of before has.
+    pub(super) fn next_engine(&self) -> u32 {
+        self.expected.keys().map(|engine| engine.0 + 1).max().unwrap_or(0)
+    }
+
+    /// Writes down what was done since the last call; an engine whose page cannot be written is none
+    /// that could be known later.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.ledger.as_mut().map_or(Ok(()), Ledger::flush)
+    }
+
+    /// Something leaves for an engine.
+    pub(super) fn sent(&mut self, engine: EngineId, head: &ToEngine) {
+        let Some(ledger) = &mut self.ledger else { return };
+        match head {
+            ToEngine::Task { id, ticket, attempt, .. } => {
+                ledger.give(engine, *ticket, *id, *attempt);
+            }
+            ToEngine::Settled(tickets) => {
+                for ticket in tickets {
+                    ledger.settle(engine, *ticket);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Something came from an engine.
+    pub(super) fn heard(&mut self, engine: EngineId, head: &FromEngine) {
+        if let (Some(ledger), FromEngine::Returned(tasks)) = (&mut self.ledger, head) {
+            for (_, ticket) in tasks {
+                ledger.take_back(engine, *ticket);
+            }
+        }
+    }
+
+    /// An engine is let in.
+    pub(super) fn enter(&mut self, info: &EngineInfo, before: Option<&Before>) -> io::Result<()> {
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        let running = before.and_then(|before| before.running);
+        ledger.enter(info, running.map(|run| (run.ticket, run.id, run.attempt)))
+    }
+
+    /// An engine is gone.
+    pub(super) fn strike_out(&mut self, engine: EngineId) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.strike_out(engine);
+        }
+    }
+
+    /// Whether a peer was with a controller that is no more: a number given there may go on.
+    fn was_with_another(&self, before: &Before, this: SessionId) -> bool {
+        self.is_heir && before.controller != this
+    }
+}
+
+impl Shell {
+    /// Starts engines until there are `count`, those of before included that still live. Must be
+    /// called inside the runtime, before the shell runs.
+    pub(super) fn await_engines(&mut self, recipe: &Arc<Recipe>, patience: Duration) -> usize {
+        let mut alive = 0;
+        for (engine, (pid, seat)) in &mut self.heritage.expected {
+            let gone = Incoming::Missing(
+                *engine,
+                "its process ended while there was no controller".to_owned(),
+            );
+            let Some(ended) = watch(*pid) else {
+                later(&self.sender, Duration::ZERO, gone);
+                continue;
+            };
+            alive += 1;
+            *seat = Some(self.processes.seats.open(recipe.clone(), *pid));
+            let sender = self.sender.clone();
+            tokio::spawn(async move {
+                ended.await;
+                let _ = sender.send(gone).await;
+            });
+            let text = format!("it did not come back within {} s", patience.as_secs_f64());
+            later(&self.sender, patience, Incoming::Missing(*engine, text));
+        }
+        alive
+    }
+
+    /// The number under which a client comes back, if it does.
+    pub(super) fn client_again(&self, before: Option<&Before>) -> Option<ClientId> {
+        let before = before.filter(|b| self.heritage.was_with_another(b, self.session))?;
+        let client = ClientId(before.number);
+        let free = self.reactor.is_resuming() && !self.reactor.knows_client(client);
+        (free && !self.clients.contains_key(&client)).then_some(client)
+    }
+
+    /// The number under which an engine comes back, if it does.
+    pub(super) fn engine_again(&self, before: Option<&Before>) -> Option<EngineId> {
+        let before = before.filter(|b| self.heritage.was_with_another(b, self.session))?;
+        let engine = EngineId(before.number);
+        (self.heritage.expected.contains_key(&engine) && !self.engines.contains_key(&engine))
+            .then_some(engine)
+    }
+
+    /// An engine of before is back: its process is followed as if it had been started here.
+    pub(super) fn is_back(&mut self, engine: EngineId, pid: u32) {
+        let Some((known, seat)) = self.heritage.expected.remove(&engine) else { return };
+        if let Some(seat) = seat
+            && known == pid
+        {
+            self.processes.adopt(seat, pid);
+        }
+    }
+
+    /// An engine of before will not come; another sits in its place if one was counted on.
+    pub(super) fn missing(&mut self, engine: EngineId, cause: String) {
+        let Some((_, seat)) = self.heritage.expected.remove(&engine) else { return };
+        self.heritage.strike_out(engine);
+        self.handle_event(Event::EngineMissing { engine, cause });
+        if let Some(seat) = seat {
+            self.processes.fill(seat);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Which outcomes engines have to keep, because a controller that ends now would take the only
+//! other copy with it.
+//!
+//! An engine whose controller may be followed by another keeps what it told until that is *settled*:
+//! the client that wanted it has it, or nobody wants it. Clients say what has arrived; what they say
+//! of outcomes is passed on to the engines these came from.
+
+use crate::wire::{ClientId, EngineId, Message, TaskId, ToEngine};
+
+use super::hash::Map;
+use super::state::Turn;
+
+/// Outcomes that were told to living clients and have not arrived: who keeps each, under which
+/// ticket.
+pub(crate) type Receipts = Map<TaskId, (EngineId, u64)>;
+
+impl Turn<'_> {
+    /// The outcome of a task is about to be told.
+    pub(crate) fn expect_receipt(&mut self, id: TaskId, engine: EngineId, ticket: u64) {
+        let state = &mut *self.state;
+        let Some(receipts) = &mut state.receipts else { return };
+        if state.clients.is_alive(id.client) {
+            receipts.insert(id, (engine, ticket));
+        } else {
+            self.settle(engine, ticket);
+        }
+    }
+
+    /// An engine need not keep what it told.
+    pub(crate) fn settle(&mut self, engine: EngineId, ticket: u64) {
+        self.settle_all(vec![(engine, ticket)]);
+    }
+
+    /// Outcomes have arrived at their client: runs of first number and how many.
+    pub(crate) fn on_took(&mut self, client: ClientId, runs: &[(u64, u64)]) {
+        let Some(receipts) = &mut self.state.receipts else { return };
+        let mut settled = Vec::new();
+        for (first, count) in runs {
+            // A client may name more than it can have been told; then the look goes the other way.
+            if *count <= receipts.len() as u64 {
+                let seqs = *first..first.saturating_add(*count);
+                settled.extend(seqs.filter_map(|seq| receipts.remove(&TaskId { client, seq })));
+            } else {
+                let named =
+                    |id: &TaskId| id.client == client && id.seq.wrapping_sub(*first) < *count;
+                settled.extend(receipts.extract_if(|id, _| named(id)).map(|(_, kept)| kept));
+            }
+        }
+        self.settle_all(settled);
+    }
+
+    /// A client is gone: nothing more arrives there.
+    pub(crate) fn drop_receipts(&mut self, client: ClientId) {
+        let Some(receipts) = &mut self.state.receipts else { return };
+        let settled = receipts.extract_if(|id, _| id.client == client).map(|(_, kept)| kept);
+        let settled = settled.collect();
+        self.settle_all(settled);
+    }
+
+    fn settle_all(&mut self, mut settled: Vec<(EngineId, u64)>) {
+        if self.state.receipts.is_none() {
+            return;
+        }
+        settled.sort_unstable();
+        for of_one in settled.chunk_by(|(one, _), (other, _)| one == other) {
+            let engine = of_one[0].0;
+            if self.state.engines.get(engine).is_some() {
+                let tickets = of_one.iter().map(|(_, ticket)| *ticket).collect();
+                self.tell_engine(engine, Message::bare(ToEngine::Settled(tickets)));
+            }
+        }
+    }
+}

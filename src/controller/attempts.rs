@@ -11,9 +11,9 @@ use crate::wire::{EngineId, EngineInfo, Loss, Parts, Stamp, Status};
 
 use super::engines::Engine;
 use super::event::Effect;
-use super::lanes::ANY;
+use super::lanes::{ANY, Lane};
 use super::outcomes::Outcome;
-use super::state::Turn;
+use super::state::{State, Turn};
 use super::tasks::TaskKey;
 use super::texts;
 
@@ -28,6 +28,14 @@ pub(crate) enum Reached {
     Unknown,
     /// It had begun it, so many seconds ago.
     Running(f64),
+}
+
+impl State {
+    /// Whether the tasks of a lane may run on no engine that is there or may come back.
+    fn is_deserted(&self, lane: u32) -> bool {
+        let Lane { engines, asked, .. } = self.lanes.get(lane);
+        lane != ANY && engines.is_empty() && !asked.iter().any(|engine| self.awaits(*engine))
+    }
 }
 
 impl Turn<'_> {
@@ -98,10 +106,10 @@ impl Turn<'_> {
     /// Whether a task whose engine ended is to be queued again; then it is counted as another
     /// attempt, if the last one may have begun.
     pub(crate) fn survives(&mut self, key: TaskKey, reached: &Reached) -> bool {
-        let state = &mut *self.state;
-        let task = state.tasks.get_mut(key);
-        let Some(lane) = task.lane() else { return false };
-        if task.cancelled || (lane != ANY && state.lanes.get(lane).engines.is_empty()) {
+        let Some(lane) = self.state.tasks.get(key).lane() else { return false };
+        let deserted = self.state.is_deserted(lane);
+        let task = self.state.tasks.get_mut(key);
+        if task.cancelled || deserted {
             return false;
         }
         if matches!(reached, Reached::Nothing) {
@@ -196,10 +204,7 @@ impl Turn<'_> {
     /// Refuses what waits in a lane of which no engine lives any more.
     pub(crate) fn end_lane(&mut self, lane: u32) {
         let lanes = &self.state.lanes;
-        if lane == ANY || !lanes.exists(lane) || !lanes.get(lane).engines.is_empty() {
-            return;
-        }
-        if lanes.get(lane).asked.iter().any(|engine| self.state.awaits(*engine)) {
+        if !lanes.exists(lane) || !self.state.is_deserted(lane) {
             return;
         }
         let text = texts::no_engine_of(&lanes.get(lane).asked, self.state.engines.list());

@@ -15,6 +15,11 @@ use super::scan::{Scan, Step, Stored};
 use super::tail::Tail;
 use crate::wire::{Message, TaskId};
 
+/// Files that are emptied at most before an append is tried again on a full disk.
+const RECLAIMED: usize = 8;
+/// The part of all bytes that must no longer count for that to be worth it.
+const WORTH: u64 = 8;
+
 type Open = Scan<(fs::File, u64)>;
 
 impl Store {
@@ -57,12 +62,18 @@ impl Store {
         Ok(true)
     }
 
-    /// Makes room where the disk is full, if that takes no more than the reserve.
+    /// Makes room where the disk is full, by means of the reserve; `false` if that is not worth it.
     pub(super) fn reclaim(&mut self) -> bool {
-        let mut freed = false;
-        while let Some((_, book)) = self.index.files.first_key_value() {
-            let worth = book.len.saturating_sub(book.live) >= self.limits.reserve.max(4096);
-            if self.stuck || !worth || book.live > self.limits.reserve / 2 {
+        let mut freed = 0;
+        for _ in 0..RECLAIMED {
+            let (all, live) = self.index.sizes();
+            let worth = all.saturating_sub(live) >= (all / WORTH).max(self.limits.reserve / WORTH);
+            let oldest = self.index.files.first_key_value();
+            // Its header, and what moving costs beside the records themselves.
+            let fits = |live: u64| live + live / 8 + 4096 <= self.limits.reserve;
+            let Some((_, book)) = oldest.filter(|(_, book)| fits(book.live)) else { break };
+            let gain = book.len.saturating_sub(book.live);
+            if self.stuck || !worth || freed >= self.limits.reserve {
                 break;
             }
             self.reserve.give_up();
@@ -71,9 +82,9 @@ impl Store {
             if self.empty(oldest).is_err() {
                 break;
             }
-            freed = true;
+            freed += gain;
         }
-        freed
+        freed > 0
     }
 
     /// The oldest file, to which nothing more is appended.

@@ -66,11 +66,11 @@ pub struct Frame {
 impl Frame {
     /// Bytes of the whole record.
     pub fn bytes(&self) -> u64 {
-        (FRAME + self.head) as u64 + self.parts
+        ((FRAME + self.head) as u64).saturating_add(self.parts)
     }
 
     /// The bytes of a frame at this position of the file with this number.
-    fn encode(&self, number: u64, at: u64) -> [u8; FRAME] {
+    pub fn encode(&self, number: u64, at: u64) -> [u8; FRAME] {
         let mut bytes = [0; FRAME];
         let lens = (self.head as u32, self.parts);
         bytes[..4].copy_from_slice(&lens.0.to_le_bytes());
@@ -92,7 +92,7 @@ impl Frame {
         let spare = reader.fixed::<3>()?;
         let own = u32::from_le_bytes(reader.fixed()?);
         let whole = own == frame_sum(bytes, number, at) && spare == [0; 3];
-        (whole && head <= HEAD_MAX).then_some(Self { sort, head, sum, parts })
+        (whole && head <= HEAD_MAX && parts <= PART_MAX).then_some(Self { sort, head, sum, parts })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::wire::Message;
 
 use super::error::{Damage, StoreError};
 use super::index::{Index, Shape};
+use super::limits::Limits;
 use super::place::Place;
 use super::record::{Key, Record};
 use super::reserve::Reserve;
@@ -32,23 +33,6 @@ pub enum Class {
     New,
     /// It is due for something that was begun: it may use the reserve.
     Due,
-}
-
-/// Sizes, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// A file that is as long gets no further records.
-    pub file: u64,
-    /// What is kept for records that are due.
-    pub reserve: u64,
-    /// What may lie about uncounted, beyond as much as there is of what counts.
-    pub slack: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { file: 64 << 20, reserve: 256 << 10, slack: 64 << 20 }
-    }
 }
 
 /// A store in use.

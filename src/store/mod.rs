@@ -17,6 +17,7 @@ mod error;
 pub mod frame;
 mod index;
 mod journal;
+mod limits;
 mod place;
 mod read;
 mod record;
@@ -30,7 +31,8 @@ mod tail;
 mod tests;
 
 pub use error::{Damage, StoreError, Torn};
-pub use journal::{Class, Limits, Position, Store};
+pub use journal::{Class, Position, Store};
+pub use limits::Limits;
 pub use record::{Forgotten, Key, Outcome, Record, Sort};
 pub use recover::Recovered;
 pub use submitted::{Spread, Submitted};

@@ -92,7 +92,7 @@ proptest! {
 
     #[test]
     fn a_store_holds_exactly_what_counts(events in prop::collection::vec(event(), 1..250)) {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let (mut store, _) = open(directory.path(), SMALL);
         let (mut model, mut next) = (Contents::new(), 0);
         for event in &events {
@@ -139,7 +139,7 @@ fn plain(mut contents: Contents) -> Contents {
 
 #[test]
 fn appending_alone_keeps_the_disk_within_twice_of_what_counts() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let (mut store, _) = open(directory.path(), SMALL);
     store.append(Class::New, &[function(1, &[1; 700])]).unwrap();
     let mut most = 0;
@@ -158,7 +158,7 @@ fn appending_alone_keeps_the_disk_within_twice_of_what_counts() {
 
 #[test]
 fn a_file_in_which_nothing_counts_is_removed_at_once_though_older_ones_are_needed() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let limits = Limits { file: 500, reserve: 0, slack: 1 << 30 };
     let (mut store, _) = open(directory.path(), limits);
     for seq in 0..3 {
@@ -175,7 +175,7 @@ fn a_file_in_which_nothing_counts_is_removed_at_once_though_older_ones_are_neede
 
 #[test]
 fn one_task_of_many_keeps_its_own_arguments_only() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let (mut store, _) = open(directory.path(), SMALL);
     let body = [5; 200];
     let parts: Vec<&[u8]> = vec![&body; 100];

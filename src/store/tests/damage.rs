@@ -24,7 +24,7 @@ fn steps(bytes: &[u8]) -> Vec<Step> {
 }
 
 fn store_of(bytes: &[u8]) -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     fs::write(directory.path().join("000000000001.journal"), bytes).unwrap();
     directory
 }
@@ -178,7 +178,7 @@ fn an_end_that_was_never_written_is_cut_off() {
 #[test]
 fn a_record_in_the_wrong_place_is_none() {
     let (bytes, _) = file(&journal());
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     fs::write(directory.path().join("000000000002.journal"), &bytes).unwrap();
     let (store, told) = open(directory.path(), SMALL);
     assert_eq!(store.keys().count(), 0);
@@ -188,7 +188,7 @@ fn a_record_in_the_wrong_place_is_none() {
 
 #[test]
 fn a_record_that_is_damaged_under_a_running_store_is_told_when_it_is_read_or_moved() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let (mut store, _) = open(directory.path(), SMALL);
     store.append(Class::New, &[outcome(task(1, 0), &[b"value"]), function(1, b"f")]).unwrap();
     let path = files(directory.path()).remove(0);

@@ -153,13 +153,19 @@ pub(super) fn contents(store: &Store) -> Contents {
     contents
 }
 
+/// A directory in memory where there is one: thousands of stores are opened, and a disk that others
+/// use too would be waited for each time.
+pub(super) fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 pub(super) fn open(directory: &Path, limits: Limits) -> (Store, Recovered) {
     Store::open(directory, limits).unwrap()
 }
 
 /// A store that was left as if its process had been killed; its directory.
 pub(super) fn left_behind(entries: &[Entry]) -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let (mut store, _) = open(directory.path(), Limits { reserve: 0, ..Limits::default() });
     for entry in entries {
         store.append(Class::New, std::slice::from_ref(entry)).unwrap();

@@ -1,4 +1,4 @@
-//! Stores on a real disk, small ones.
+//! Small stores in real files.
 
 mod compaction;
 mod damage;

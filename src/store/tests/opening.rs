@@ -28,7 +28,7 @@ fn large_parts_come_back_as_they_were() {
 
 #[test]
 fn a_second_process_is_refused_and_told_who_has_it() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let first = Store::open(directory.path(), SMALL).unwrap();
     let error = Store::open(directory.path(), SMALL).unwrap_err().to_string();
     assert!(error.contains(&format!("process {} on ", std::process::id())), "{error}");
@@ -38,7 +38,7 @@ fn a_second_process_is_refused_and_told_who_has_it() {
 
 #[test]
 fn a_directory_that_others_may_write_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o770)).unwrap();
     let error = Store::open(directory.path(), SMALL).unwrap_err();
     assert!(error.to_string().ends_with("may be written by others (mode 770)"), "{error}");
@@ -54,7 +54,7 @@ fn files_are_readable_by_their_owner_only() {
 
 #[test]
 fn a_file_of_another_version_is_refused_and_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let mut header = file_header(1);
     header[8] = 99;
     let sum = crc32fast::hash(&header[..20]);
@@ -78,7 +78,7 @@ fn the_last_file_is_gone_on_with() {
 
 #[test]
 fn a_record_that_makes_no_sense_is_refused_and_nothing_of_its_call_is_written() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let (mut store, _) = open(directory.path(), SMALL);
     let mut miscounted = submitted(1, 0, &[&[b"a"], &[b"b"]]);
     miscounted.parts.pop();
@@ -95,7 +95,7 @@ fn a_record_that_makes_no_sense_is_refused_and_nothing_of_its_call_is_written() 
 
 #[test]
 fn a_position_is_good_until_its_record_no_longer_counts() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let (mut store, _) = open(directory.path(), SMALL);
     let entry = outcome(task(1, 0), &[b"value"]);
     let position = store.append(Class::New, std::slice::from_ref(&entry)).unwrap().unwrap();
@@ -107,7 +107,7 @@ fn a_position_is_good_until_its_record_no_longer_counts() {
 
 #[test]
 fn numbers_that_were_used_are_known_though_their_tasks_are_forgotten() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let (mut store, _) = open(directory.path(), SMALL);
     store.append(Class::New, &[client(3)]).unwrap();
     for seq in 0..200 {

@@ -1,10 +1,12 @@
-//! A store on a disk that is full, which takes a file system of its own: a tmpfs of one mebibyte.
+//! A store whose process is killed, and one on a disk that is full.
 //!
-//! Only root may mount one; for others these tests say why they are skipped.
+//! The latter takes a file system of its own: a tmpfs of one mebibyte. Only root may mount one; for
+//! others those tests say why they are skipped.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use _oarlock::store::{Class, Forgotten, Key, Limits, Outcome, Record, Spread, Store, StoreError};
 use _oarlock::store::{Recovered, Submitted};
@@ -42,7 +44,7 @@ impl Disk {
         let path = self.path().join("other");
         let zeros = [0; 4096];
         let mut file = fs::File::create(path).unwrap();
-        while std::io::Write::write_all(&mut file, &zeros).is_ok() {}
+        while file.write_all(&zeros).is_ok() {}
     }
 }
 
@@ -96,6 +98,64 @@ fn check(store: &Store, pending: std::ops::Range<u64>, len: usize) {
     for seq in pending {
         let position = store.find(Key::Pending(task(seq))).expect("it was acknowledged");
         assert_eq!(store.read(position).unwrap(), submitted(seq, len));
+    }
+}
+
+/// Where the process that is killed has its store.
+const PLACE: &str = "OARLOCK_TEST_STORE";
+
+#[test]
+#[ignore = "the process that is killed below"]
+fn appends_and_says_so_without_an_end() {
+    let Some(place) = std::env::var_os(PLACE) else { return };
+    let (mut store, _) = Store::open(Path::new(&place), SMALL).unwrap();
+    let mut out = std::io::stdout();
+    for seq in 0.. {
+        store.append(Class::New, &[submitted(seq, 3000)]).unwrap();
+        if seq >= 20 {
+            store.append(Class::Due, &[outcome(seq - 10, 10), forgotten(seq - 20, 1)]).unwrap();
+        }
+        if writeln!(out, "stored {seq}").is_err() {
+            return;
+        }
+    }
+}
+
+const SMALL: Limits = Limits { file: 30_000, reserve: 60_000, slack: 60_000 };
+
+#[test]
+fn nothing_that_was_acknowledged_is_lost_with_its_process() {
+    let place = tempfile::tempdir().unwrap();
+    for kill_after in [1, 25, 400] {
+        let _ = fs::remove_dir_all(place.path());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "appends_and_says_so_without_an_end", "--nocapture"])
+            .env(PLACE, place.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let stored = |line: String| line.strip_prefix("stored ")?.parse::<u64>().ok();
+        let heard = said.by_ref().filter_map(stored).nth(kill_after).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let last = said.filter_map(stored).last().unwrap_or(heard);
+
+        let (store, told) = Store::open(place.path(), SMALL).unwrap();
+        assert_eq!(told.damage, []);
+        // What it did last it may have done without having said so.
+        for seq in last.saturating_sub(18)..=last {
+            let pending = store.find(Key::Pending(task(seq)));
+            let position = pending.or_else(|| store.find(Key::Outcome(task(seq))));
+            let read = store.read(position.expect("it was acknowledged")).unwrap();
+            assert!(read == submitted(seq, 3000) || read == outcome(seq, 10));
+            assert!(seq < 10 || seq + 10 > last || read == outcome(seq, 10), "{seq} of {last}");
+        }
+        let known = |seq| {
+            [Key::Pending, Key::Outcome].iter().any(|key| store.find(key(task(seq))).is_some())
+        };
+        assert!(!(0..last.saturating_sub(19)).any(known), "what was forgotten stays so");
     }
 }
 
@@ -156,9 +216,8 @@ fn a_store_recovers_by_itself_when_there_is_room_again() {
 #[test]
 fn forgetting_makes_room_on_a_full_disk() {
     let Some(disk) = Disk::mount() else { return };
-    let small = Limits { file: 30_000, reserve: 60_000, slack: 60_000 };
     let large = Limits { file: 1 << 26, reserve: 256 << 10, slack: 1 << 26 };
-    for limits in [Limits::of(disk.path()).unwrap(), small, large] {
+    for limits in [Limits::of(disk.path()).unwrap(), SMALL, large] {
         let (mut store, _) = Store::open(disk.path(), limits).unwrap();
         for round in 0..6 {
             let first = round * 1000;

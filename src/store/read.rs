@@ -28,7 +28,7 @@ impl Store {
         if !self.index.files.contains_key(&position.file) {
             return Err(absent());
         }
-        let mut scan = self.scan(position.file, position.at)?.heads();
+        let mut scan = self.scan(position.file, position.at)?.single();
         let step = scan.exact().map_err(StoreError::io(&path))?;
         let Step::Record(stored) = step else {
             return Err(StoreError::Damaged(Box::new(damage(&path, &step))));

@@ -6,9 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use rustix::io::Errno;
+
+use crate::wire::TaskId;
 
 use super::error::{Damage, StoreError, Torn};
 use super::frame::{FILE_HEADER, FORMAT, read_file_header};
@@ -179,7 +182,7 @@ impl Store {
     /// Applies what is whole of a record, and tells of the rest.
     fn enter(&mut self, reading: &mut Reading, stored: &Stored) {
         let at = Position { file: reading.number, at: stored.at };
-        let Stored { record, parts, before, broken, .. } = stored;
+        let Stored { record, parts, before, .. } = stored;
         let shape = Shape { record, parts, before: *before };
         let lost = stored.lost(|_| true);
         if let Some(lost) = &lost {
@@ -193,7 +196,7 @@ impl Store {
             (Record::Submitted(tasks), Some(_)) => {
                 let whole: BTreeSet<_> = tasks
                     .tasks(parts.len())
-                    .filter(|(_, own)| !broken.iter().any(|index| own.contains(index)))
+                    .filter(|(_, own)| !stored.hurt(own))
                     .map(|(id, _)| id)
                     .collect();
                 self.index.apply(at, &shape, |id| whole.contains(&id));
@@ -216,17 +219,21 @@ impl Store {
 }
 
 impl Stored {
+    /// Whether one of these parts is damaged.
+    fn hurt(&self, own: &Range<usize>) -> bool {
+        let from = self.broken.partition_point(|index| *index < own.start);
+        self.broken.get(from).is_some_and(|index| *index < own.end)
+    }
+
     /// What of this record is damaged, of tasks those that `wanted` says.
-    pub(super) fn lost(&self, wanted: impl Fn(crate::wire::TaskId) -> bool) -> Option<Record> {
+    pub(super) fn lost(&self, wanted: impl Fn(TaskId) -> bool) -> Option<Record> {
         if self.broken.is_empty() {
             return None;
         }
         match &self.record {
             Record::Submitted(tasks) => {
-                let hurt =
-                    |own: &std::ops::Range<usize>| self.broken.iter().any(|at| own.contains(at));
-                let lost = tasks.only(self.parts.len(), |id, own| hurt(&own) && wanted(id));
-                lost.map(|(tasks, _)| Record::Submitted(tasks))
+                let lost = |id, own: Range<usize>| self.hurt(&own) && wanted(id);
+                tasks.only(self.parts.len(), lost).map(|(tasks, _)| Record::Submitted(tasks))
             }
             record => Some(record.clone()),
         }

@@ -14,6 +14,8 @@ use super::record::{Record, Sort};
 
 /// Bytes read at a time.
 const WINDOW: usize = 256 * 1024;
+/// Bytes read at first where one record is wanted; most heads are shorter.
+const NARROW: usize = 1024;
 
 /// Bytes that can be read at any place.
 pub trait Source {
@@ -101,8 +103,9 @@ pub struct Scan<S> {
     at: u64,
     /// Whether parts are verified too.
     parts: bool,
-    /// Bytes of the source from `begin` on.
+    /// Bytes of the source from `begin` on, and how many are read at a time.
     window: Vec<u8>,
+    wide: usize,
     begin: u64,
 }
 
@@ -110,13 +113,19 @@ impl<S: Source> Scan<S> {
     /// Reads the file with this number from `at` on, or from its first record.
     pub fn new(source: S, number: u64, at: u64) -> Self {
         let at = at.max(FILE_HEADER as u64);
-        Self { source, number, at, parts: true, window: Vec::new(), begin: 0 }
+        Self { source, number, at, parts: true, window: Vec::new(), wide: WINDOW, begin: 0 }
     }
 
     /// Reads heads only.
     #[must_use]
     pub fn heads(self) -> Self {
         Self { parts: false, ..self }
+    }
+
+    /// Reads the head of one record only.
+    #[must_use]
+    pub fn single(self) -> Self {
+        Self { wide: NARROW, ..self.heads() }
     }
 
     /// What is read.
@@ -242,7 +251,7 @@ impl<S: Source> Scan<S> {
     fn look(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
         let inside = at >= self.begin && at + len as u64 <= self.begin + self.window.len() as u64;
         if !inside {
-            let there = self.source.size().saturating_sub(at).min(WINDOW as u64) as usize;
+            let there = self.source.size().saturating_sub(at).min(self.wide as u64) as usize;
             self.window.resize(there.max(len), 0);
             // Until it is filled it shows nothing.
             self.begin = u64::MAX - WINDOW as u64;

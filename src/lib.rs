@@ -8,6 +8,7 @@
 //! - [`controller`]: who runs what, where, and what became of it: a pure reactor and its shell.
 //! - [`engine`]: runs one task at a time and reports.
 //! - [`client`]: what is pending and who waits for it.
+//! - [`store`]: the journal of a controller. Files, records, checksums.
 //! - [`clock`]: the clock on the wall, for stamps.
 //! - `sim`: tests only: all of these but the sockets, in one thread, under chance.
 //! - `bindings`: the only room that knows Python.
@@ -21,5 +22,6 @@ pub mod engine;
 pub mod memory;
 #[cfg(test)]
 mod sim;
+pub mod store;
 pub mod transport;
 pub mod wire;

@@ -186,7 +186,10 @@ impl Packet {
 }
 
 /// Writes a head in the shortest form it has.
-fn write_head<H: Head>(head: &H, out: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
+pub(crate) fn write_head<H: Head>(
+    head: &H,
+    out: &mut Vec<u8>,
+) -> Result<(), rmp_serde::encode::Error> {
     let mut short = Writer::default();
     if head.write_short(&mut short) {
         out.extend_from_slice(short.as_slice());
@@ -369,7 +372,7 @@ fn read_prefix(header: &[u8]) -> Result<(Kind, Acks, usize), Malformed> {
     Ok((kind, Acks { ctl, bulk }, count as usize))
 }
 
-fn read_head<H: Head>(reader: &mut Reader) -> Result<H, Malformed> {
+pub(crate) fn read_head<H: Head>(reader: &mut Reader) -> Result<H, Malformed> {
     let cut = || Malformed("an unreadable message: it is cut off".into());
     let code = reader.byte().ok_or_else(cut)?;
     if code != GENERAL {

@@ -66,7 +66,7 @@ impl Writer {
     }
 
     #[inline]
-    fn task(&mut self, id: TaskId) {
+    pub(crate) fn task(&mut self, id: TaskId) {
         self.number(id.client.0.into());
         self.number(id.seq);
     }
@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn kind(&mut self) -> Option<Kind> {
+    pub(crate) fn kind(&mut self) -> Option<Kind> {
         Some(match self.byte()? {
             0 => Kind::Apply,
             1 => Kind::Chunk,
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn status(&mut self) -> Option<Status> {
+    pub(crate) fn status(&mut self) -> Option<Status> {
         Some(match self.byte()? {
             0 => Status::Ok,
             1 => Status::Error,
@@ -171,16 +171,16 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn task(&mut self) -> Option<TaskId> {
+    pub(crate) fn task(&mut self) -> Option<TaskId> {
         Some(TaskId { client: ClientId(self.small()?), seq: self.number()? })
     }
 
-    fn stamp(&mut self) -> Option<i64> {
+    pub(crate) fn stamp(&mut self) -> Option<i64> {
         Some(i64::from_le_bytes(self.fixed()?))
     }
 
     #[inline]
-    fn flag(&mut self) -> Option<bool> {
+    pub(crate) fn flag(&mut self) -> Option<bool> {
         match self.byte()? {
             0 => Some(false),
             1 => Some(true),

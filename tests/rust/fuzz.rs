@@ -1,4 +1,4 @@
-//! What every decoder of the wire must hold for any bytes whatever.
+//! What every decoder of the wire and of the store must hold for any bytes whatever.
 //!
 //! None panics, recurses without a bound, or allocates more than a constant times what it was
 //! given; and what it accepts it accepts again, and equal, after being written anew. An input is a
@@ -17,6 +17,9 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 
+use _oarlock::store::frame::{self, FILE_HEADER, FRAME, Frame, file_header, read_file_header};
+use _oarlock::store::scan::{Scan, Step};
+use _oarlock::store::{Forgotten, Outcome, Record, Sort, Spread, Submitted};
 use _oarlock::wire::codec::{Acks, Kind, Packet, decode, read_chunk_header};
 use _oarlock::wire::limits::{HELLO_MAX, PART_MAX};
 use _oarlock::wire::{
@@ -107,16 +110,71 @@ where
     }
 }
 
+/// The head of a record in a journal.
+fn stored(input: &[u8]) {
+    let Ok((record, parts)) = bounded(input.len(), || frame::decode(input)) else { return };
+    let parts = parts.iter().map(|_| Bytes::new()).collect();
+    let entry = Message { head: record, parts };
+    let (_, head) = frame::encode(1, 0, &entry).expect("what was read can be written");
+    let (record, parts) = frame::decode(&head).expect("and read");
+    assert_eq!((record, parts.len()), (entry.head, entry.parts.len()));
+}
+
+/// A file of a journal: whatever it is, each byte behind its header is told of once.
+fn journal(input: &[u8]) {
+    if let Some(header) = input.first_chunk() {
+        let _ = read_file_header(*header);
+    }
+    let mut scan = Scan::new(input, 1, 0);
+    let mut end = FILE_HEADER.min(input.len()) as u64;
+    while let Some(step) = bounded(input.len(), || scan.step()).expect("the bytes are there") {
+        let (at, len) = match step {
+            Step::Record(stored) => {
+                let parts = stored.parts.iter().map(|(len, _)| len).sum::<u64>();
+                (stored.at, stored.before + parts)
+            }
+            Step::Head { at, len, .. } | Step::Lost { at, len } | Step::Cut { at, len } => {
+                (at, len)
+            }
+        };
+        assert!(at == end && len > 0, "{len} bytes at {at}, where {end} is next");
+        end += len;
+    }
+    assert_eq!(end, input.len() as u64);
+}
+
+/// The same with checksums that are right, which chance alone would never make.
+fn sealed_journal(input: &[u8]) {
+    let mut input = input.to_vec();
+    let mut at = FILE_HEADER;
+    while let Some(bytes) = input.get(at..at + FRAME) {
+        let head = u32::from_le_bytes(bytes[..4].try_into().expect("four bytes")) as usize;
+        let parts = u64::from_le_bytes(bytes[4..12].try_into().expect("eight bytes"));
+        let sort = Sort::of(bytes[16]).unwrap_or(Sort::Outcome);
+        let sum = input.get(at + FRAME..).and_then(|rest| rest.get(..head)).map(crc32fast::hash);
+        let frame = Frame { sort, head, sum: sum.unwrap_or(0), parts };
+        input[at..at + FRAME].copy_from_slice(&frame.encode(1, at as u64));
+        at = at.saturating_add(usize::try_from(frame.bytes()).unwrap_or(usize::MAX));
+        if at > input.len() {
+            break;
+        }
+    }
+    journal(&input);
+}
+
 /// Gives an input to its decoder.
 fn check(input: &[u8]) {
     let Some((which, bytes)) = input.split_first() else { return };
-    match which % 7 {
+    match which % 10 {
         0 => packet::<FromClient>(bytes),
         1 => packet::<ToClient>(bytes),
         2 => packet::<FromEngine>(bytes),
         3 => packet::<ToEngine>(bytes),
         4 => said::<(Hello, Option<Sign>)>(bytes),
         5 => said::<(Welcome, Option<Sign>, bool)>(bytes),
+        7 => stored(bytes),
+        8 => journal(bytes),
+        9 => sealed_journal(bytes),
         _ => assert_eq!(read_chunk_header(bytes).is_ok(), bytes.len() == 16),
     }
 }
@@ -241,6 +299,19 @@ fn spoken(which: u8, message: &impl serde::Serialize) -> Vec<u8> {
     [vec![which], rmp_serde::to_vec(message).expect("it can be written")].concat()
 }
 
+/// Of a record its head, or of some a file.
+fn kept(which: u8, entries: Vec<(Record, &[usize])>) -> Vec<u8> {
+    let mut file = file_header(1).to_vec();
+    let mut last = Vec::new();
+    for (head, lens) in entries {
+        let parts = lens.iter().map(|&len| Bytes::from(vec![7; len])).collect();
+        let entry = Message { head, parts };
+        frame::push(1, &mut file, &entry).expect("it is within the limits");
+        (_, last) = frame::encode(1, 0, &entry).expect("it is within the limits");
+    }
+    [vec![which], if which == 7 { last } else { file }].concat()
+}
+
 #[rustfmt::skip]
 fn first() -> Vec<(&'static str, Vec<u8>)> {
     let (func, session) = (FuncId([4; 16]), SessionId([9; 16]));
@@ -248,6 +319,12 @@ fn first() -> Vec<(&'static str, Vec<u8>)> {
     let (kind, status, engine) = (Parts::Chunk, Status::Partial, EngineId(2));
     let target = Target::Among(vec![engine, EngineId(70_000)]);
     let info = EngineInfo { id: engine, session, pid: 77, host: "here".into() };
+    let single = Submitted { client: ClientId(1), runs: vec![(300, 1)], func, kind, rules: Rules::default(), at: -1, spread: Spread::Balanced(Target::Any, vec![2]) };
+    let many = Submitted { runs: vec![(0, 2), (9, 1)], spread: Spread::Balanced(target.clone(), vec![1, 0, 2]), ..single.clone() };
+    let direct = Submitted { runs: vec![(0, 2)], spread: Spread::Direct(vec![engine, EngineId(9)]), ..single.clone() };
+    let outcome = Record::Outcome(Outcome { id, status, engine: Some(engine), submitted: -1, started: 5, completed: i64::MAX });
+    let forgotten = Record::Forgotten(Forgotten { tasks: vec![(ClientId(1), 2, u64::MAX)], funcs: vec![func], clients: vec![ClientId(7)] });
+    let client = Record::Client { client: ClientId(1), session, lease: u64::MAX, next: 4 };
     let rules = Rules { retries: 3, timeout: 1 << 20, force: true };
     let running = Some(Underway { id, ticket: 8, attempt: 2, started: -1 });
     let before = Before { controller: session, number: 3, ticket: 9, running };
@@ -271,6 +348,14 @@ fn first() -> Vec<(&'static str, Vec<u8>)> {
         ("welcome", spoken(5, &(welcome, sign, true))),
         ("refusal", spoken(5, &(Welcome::Refused("no".into()), None::<Sign>, false))),
         ("chunk", vec![6; 17]),
+        ("record-single", kept(7, vec![(Record::Submitted(single.clone()), &[3, 0])])),
+        ("record-many", kept(7, vec![(Record::Submitted(many.clone()), &[3, 0, 5])])),
+        ("record-direct", kept(7, vec![(Record::Submitted(direct), &[3])])),
+        ("record-outcome", kept(7, vec![(outcome.clone(), &[300])])),
+        ("record-forgotten", kept(7, vec![(forgotten.clone(), &[])])),
+        ("record-client", kept(7, vec![(client.clone(), &[])])),
+        ("journal", kept(8, vec![(Record::Function(func), &[9]), (client, &[]), (Record::Submitted(many), &[3, 0, 5]), (outcome, &[0, 40]), (forgotten, &[])])),
+        ("journal-sealed", kept(9, vec![(Record::Function(func), &[9]), (Record::Attempt { id, attempt: 2 }, &[]), (Record::Submitted(single), &[200, 0])])),
         ("list-of-2-to-the-32", [vec![4], vec![0xdd; 5], vec![0xff; 8]].concat()),
         ("nested-deeply", [vec![0, 200, 0], vec![0; 21], vec![0, 150, 0, 0, 0], vec![0x91; 150]].concat()),
     ]

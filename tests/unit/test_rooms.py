@@ -120,6 +120,7 @@ def test_the_reactor_is_a_pure_state_machine(what, pattern):
         ("wire", r"\bInstant\b|\bSystemTime\b|\btokio::|\bstd::(net|fs|process|thread)\b"),
         ("engine", r"\bUnixStream\b|\bUnixListener\b|\bTcp\w+\b|\btokio::net\b"),
         ("client", r"\bUnixStream\b|\bUnixListener\b|\bTcp\w+\b|\btokio::net\b|\bCommand\b"),
+        ("store", r"\bUnixStream\b|\bUnixListener\b|\bTcp\w+\b|\btokio::|\bCommand\b|\bthread::"),
         ("bindings", r"\bUnixStream\b|\bUnixListener\b|\bTcp\w+\b|\btokio::net\b|\bcodec\b"),
     ],
 )

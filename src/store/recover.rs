@@ -1,0 +1,241 @@
+//! Opening a store: every byte of every file is read, and what is wrong is told.
+//!
+//! Nothing is guessed. The end of the last file may be missing, since its process may have been killed
+//! while it wrote: it is cut off. Anything else that is not what was written is left out and told by
+//! its position, and its file is kept aside after what is whole in it was copied.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use crate::wire::TaskId;
+
+use super::error::{Damage, StoreError, Torn};
+use super::frame::{FILE_HEADER, FORMAT, read_file_header};
+use super::index::{Index, Shape};
+use super::journal::{Position, Store};
+use super::limits::Limits;
+use super::place::Place;
+use super::read::damage;
+use super::record::Record;
+use super::reserve::Reserve;
+use super::scan::{Source, Step, Stored};
+use super::tail::Tail;
+
+/// What was found when a store was opened. What counts is told by [`Store::walk`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recovered {
+    /// The end of the last file, if it was not whole.
+    pub torn: Option<Torn>,
+    /// All that is not what was written.
+    pub damage: Vec<Damage>,
+    /// The lowest number that no client was seen to have.
+    pub next_client: u32,
+}
+
+/// One file being read.
+struct Reading<'a> {
+    path: &'a Path,
+    number: u64,
+    last: bool,
+    told: &'a mut Recovered,
+}
+
+impl Store {
+    /// Opens the store in this directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] if another process has it open, [`StoreError::Unsafe`] if others may write
+    /// there, [`StoreError::Format`] if another version wrote it.
+    pub fn open(directory: &Path, limits: Limits) -> Result<(Self, Recovered), StoreError> {
+        let place = Place::take(directory)?;
+        let (numbers, aside) = place.files()?;
+        let reserve = Reserve::new(place.path().join("reserve"), limits.reserve);
+        let mut store = Self {
+            limits,
+            index: Index::default(),
+            tail: None,
+            next_file: numbers.last().copied().unwrap_or(0).max(aside) + 1,
+            unsynced: numbers.iter().copied().collect(),
+            reserve,
+            copied: None,
+            stuck: false,
+            damage: Vec::new(),
+            place,
+        };
+        let mut told = Recovered::default();
+        for &number in &numbers {
+            let path = store.place.file(number);
+            let last = numbers.last() == Some(&number);
+            store.recover(Reading { path: &path, number, last, told: &mut told })?;
+        }
+        store.index.settle();
+        store.resume()?;
+        store.set_damaged_aside(&mut told)?;
+        told.next_client = store.index.next_client;
+        // Without room for it new work is refused, and what there is can be read.
+        let _ = store.reserve.restore();
+        Ok((store, told))
+    }
+
+    /// Goes on with the last file if nothing is wrong with it.
+    fn resume(&mut self) -> Result<(), StoreError> {
+        let Some((&number, book)) = self.index.files.last_key_value() else { return Ok(()) };
+        if !book.damaged && book.len < self.limits.file {
+            self.tail = Some(Tail::resume(self.place.file(number), number, book.len)?);
+        }
+        Ok(())
+    }
+
+    fn set_damaged_aside(&mut self, told: &mut Recovered) -> Result<(), StoreError> {
+        let damaged = self.index.files.iter().filter(|(_, book)| book.damaged);
+        for number in damaged.map(|(number, _)| *number).collect::<Vec<_>>() {
+            let path = self.place.file(number);
+            match self.empty(number) {
+                // It stays where it is, and is told of again when the store is next opened.
+                Err(StoreError::Full { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(aside) => {
+                    let here = told.damage.iter_mut().filter(|damage| damage.path == path);
+                    here.for_each(|damage| damage.path.clone_from(&aside));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn recover(&mut self, mut reading: Reading) -> Result<(), StoreError> {
+        let (path, number) = (reading.path, reading.number);
+        let size = fs::metadata(path).map_err(StoreError::io(path))?.len();
+        self.index.file(number).len = size;
+        if !self.check_header(&mut reading, size)? {
+            return Ok(());
+        }
+        let mut scan = self.scan(number, 0)?;
+        loop {
+            let step = match scan.step() {
+                Ok(Some(step)) => step,
+                Ok(None) => return Ok(()),
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => {
+                    let at = scan.at();
+                    let mut lost = damage(path, &Step::Lost { at, len: size - at });
+                    lost.why = format!("it cannot be read: {error}");
+                    self.index.file(number).damaged = true;
+                    reading.told.damage.push(lost);
+                    return Ok(());
+                }
+                Err(error) => return Err(StoreError::of(path, 0, error)),
+            };
+            match step {
+                Step::Record(stored) => self.enter(&mut reading, &stored),
+                Step::Cut { at, len } if reading.last => {
+                    reading.told.torn = Some(Torn { path: path.to_path_buf(), at, bytes: len });
+                    return self.cut(number, at);
+                }
+                step => {
+                    self.index.file(number).damaged = true;
+                    reading.told.damage.push(damage(path, &step));
+                }
+            }
+        }
+    }
+
+    /// Looks at the header of a file; `false` if there is nothing behind it.
+    fn check_header(&mut self, reading: &mut Reading, size: u64) -> Result<bool, StoreError> {
+        let (path, number) = (reading.path, reading.number);
+        if size < FILE_HEADER as u64 {
+            if reading.last {
+                // Killed while it was made; an empty file is nothing to tell of.
+                let torn = Torn { path: path.to_path_buf(), at: 0, bytes: size };
+                reading.told.torn = (size > 0).then_some(torn);
+                fs::remove_file(path).map_err(StoreError::io(path))?;
+                self.index.files.remove(&number);
+                self.unsynced.remove(&number);
+            } else {
+                self.index.file(number).damaged = true;
+                reading.told.damage.push(damage(path, &Step::Cut { at: 0, len: size }));
+            }
+            return Ok(false);
+        }
+        let mut header = [0; FILE_HEADER];
+        let source = self.scan(number, 0)?;
+        let read = source.source().read(&mut header, 0);
+        let why = match (read, read_file_header(header)) {
+            (Err(error), _) => format!("it cannot be read: {error}"),
+            (Ok(()), None) => "the header of the file is damaged".into(),
+            (Ok(()), Some((found, _))) if found != FORMAT => {
+                return Err(StoreError::Format { path: path.to_path_buf(), found });
+            }
+            (Ok(()), Some((_, said))) if said != number => format!("the file is number {said}"),
+            _ => return Ok(true),
+        };
+        // The records say themselves that they belong into this file.
+        self.index.file(number).damaged = true;
+        let lost = damage(path, &Step::Lost { at: 0, len: FILE_HEADER as u64 });
+        reading.told.damage.push(Damage { why, ..lost });
+        Ok(true)
+    }
+
+    /// Applies what is whole of a record, and tells of the rest.
+    fn enter(&mut self, reading: &mut Reading, stored: &Stored) {
+        let at = Position { file: reading.number, at: stored.at };
+        let Stored { record, parts, before, .. } = stored;
+        let shape = Shape { record, parts, before: *before };
+        let lost = stored.lost(|_| true);
+        if let Some(lost) = &lost {
+            self.index.file(reading.number).damaged = true;
+            let mut damage = damage(reading.path, &Step::Record(stored.clone()));
+            damage.record = Some(Box::new(lost.clone()));
+            reading.told.damage.push(damage);
+        }
+        match (record, lost) {
+            (_, None) => self.index.apply(at, &shape, |_| true),
+            (Record::Submitted(tasks), Some(_)) => {
+                let whole: BTreeSet<_> = tasks
+                    .tasks(parts.len())
+                    .filter(|(_, own)| !stored.hurt(own))
+                    .map(|(id, _)| id)
+                    .collect();
+                self.index.apply(at, &shape, |id| whole.contains(&id));
+            }
+            _ => {}
+        }
+    }
+
+    /// Cuts off the end of the last file, unless something else in it is damaged: then it is kept.
+    fn cut(&mut self, number: u64, at: u64) -> Result<(), StoreError> {
+        let book = self.index.file(number);
+        if !book.damaged {
+            let path = self.place.file(number);
+            book.len = at;
+            let file = super::place::options().open(&path).map_err(StoreError::io(&path))?;
+            file.set_len(at).and_then(|()| file.sync_data()).map_err(StoreError::io(&path))?;
+        }
+        Ok(())
+    }
+}
+
+impl Stored {
+    /// Whether one of these parts is damaged.
+    fn hurt(&self, own: &Range<usize>) -> bool {
+        let from = self.broken.partition_point(|index| *index < own.start);
+        self.broken.get(from).is_some_and(|index| *index < own.end)
+    }
+
+    /// What of this record is damaged, of tasks those that `wanted` says.
+    pub(super) fn lost(&self, wanted: impl Fn(TaskId) -> bool) -> Option<Record> {
+        if self.broken.is_empty() {
+            return None;
+        }
+        match &self.record {
+            Record::Submitted(tasks) => {
+                let lost = |id, own: Range<usize>| self.hurt(&own) && wanted(id);
+                tasks.only(self.parts.len(), lost).map(|(tasks, _)| Record::Submitted(tasks))
+            }
+            record => Some(record.clone()),
+        }
+    }
+}

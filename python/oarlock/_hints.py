@@ -1,6 +1,6 @@
 """What several messages say about engines, in the same words each time."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from oarlock.client import Client
@@ -11,12 +11,28 @@ def engines(count: int) -> str:
     return f"{count} engine{'' if count == 1 else 's'}"
 
 
+AWAY: Final = (
+    "the controller was killed, so this waits for another; what runs goes on\n\n"
+    "hint: give its `oarlock start` again, see `oarlock status`"
+)
+
+
+def say_away(away: bool) -> None:
+    """Tell a person who waits that the controller is gone, or that another has come."""
+    import logging
+
+    text = AWAY.replace("\n\n", "; ") if away else "another controller goes on with the work"
+    logging.getLogger("oarlock").warning("oarlock: %s", text)
+
+
 def why_nothing_runs(client: "Client") -> str:
     """Why the tasks of a client wait, with what helps, when no engine is there; else empty.
 
     Tasks of load-balanced views wait for engines by design, so this is no failure, but a person
     who looks at them has to be told.
     """
+    if client._core.away:
+        return AWAY
     if client._core.closed or client._core.engine_ids():
         return ""
     how = (

@@ -525,7 +525,7 @@ impl PyClient {
     #[pyo3(signature = (timeout=None))]
     fn wait_idle(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         self.born.check(py)?;
-        wait::wait(py, timeout, |until| self.core.wait_idle(until))
+        wait::wait_for(py, &self.core, timeout, |until| self.core.wait_idle(until))
     }
 
     fn watch(&self, py: Python<'_>, msg_ids: Vec<String>) -> PyResult<PyTasks> {

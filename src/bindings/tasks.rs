@@ -83,10 +83,12 @@ impl PyTasks {
     fn wait_until(&self, py: Python<'_>, until: Until, timeout: Option<f64>) -> PyResult<bool> {
         self.born.check(py)?;
         let waiting = self.tasks.wait(until);
-        wait::wait(py, timeout, |deadline| match &self.core {
-            Some(core) => waiting.leading(deadline, core),
-            None => waiting.until(deadline),
-        })
+        match &self.core {
+            Some(core) => {
+                wait::wait_for(py, core, timeout, |deadline| waiting.leading(deadline, core))
+            }
+            None => wait::wait(py, timeout, |deadline| waiting.until(deadline)),
+        }
     }
 
     /// Text of an outcome that is neither value nor exception.

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::client::Core;
+
 /// The longest a blocking call goes without looking for signals.
 const SLICE: Duration = Duration::from_millis(50);
 
@@ -36,7 +38,17 @@ fn is_main_thread() -> bool {
 pub(crate) fn wait(
     py: Python<'_>,
     timeout: Option<f64>,
+    step: impl FnMut(Instant) -> bool + Send,
+) -> PyResult<bool> {
+    wait_and(py, timeout, step, || Ok(()))
+}
+
+/// As [`wait`]; `between` is called after each slice that did not end it.
+fn wait_and(
+    py: Python<'_>,
+    timeout: Option<f64>,
     mut step: impl FnMut(Instant) -> bool + Send,
+    mut between: impl FnMut() -> PyResult<()>,
 ) -> PyResult<bool> {
     let deadline = deadline(timeout)?;
     loop {
@@ -51,10 +63,26 @@ pub(crate) fn wait(
             return Ok(true);
         }
         py.check_signals()?;
+        between()?;
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(false);
         }
     }
+}
+
+/// As [`wait`], for what comes from a controller: a person who waits is told when that is gone, and
+/// when another has taken its place.
+pub(crate) fn wait_for(
+    py: Python<'_>,
+    core: &Core,
+    timeout: Option<f64>,
+    step: impl FnMut(Instant) -> bool + Send,
+) -> PyResult<bool> {
+    wait_and(py, timeout, step, || {
+        let Some(away) = core.away_changed() else { return Ok(()) };
+        py.import("oarlock._hints")?.call_method1("say_away", (away,))?;
+        Ok(())
+    })
 }
 
 /// `None` and negative numbers mean for ever, as does what no clock can count to.

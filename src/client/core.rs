@@ -84,8 +84,9 @@ pub struct Core {
     pub(super) replied: Condvar,
     /// What is kept for another controller; none if none may follow.
     pub(super) again: Option<Mutex<Again>>,
-    /// Whether there is no controller at the moment.
+    /// Whether there is no controller at the moment, and whether the user was told so.
     away: AtomicBool,
+    told_away: AtomicBool,
     tokens: Arc<Tokens>,
     notices: Mutex<HashMap<u64, Arc<Countdown>>>,
     in_flight: AtomicU64,
@@ -133,6 +134,7 @@ impl Core {
             sending: Mutex::new(functions),
             again,
             away: AtomicBool::new(false),
+            told_away: AtomicBool::new(false),
             table: Mutex::default(),
             idle: Condvar::new(),
             room: Condvar::new(),
@@ -493,6 +495,12 @@ impl Core {
     /// Whether there is no controller at the moment, and another is looked for.
     pub fn is_away(&self) -> bool {
         self.away.load(Ordering::Acquire)
+    }
+
+    /// Whether there has come to be no controller, or one again, since the last call.
+    pub fn away_changed(&self) -> Option<bool> {
+        let away = self.is_away() && self.gone().is_none();
+        (self.told_away.swap(away, Ordering::AcqRel) != away).then_some(away)
     }
 
     pub(super) fn set_away(&self, away: bool) {

@@ -195,7 +195,7 @@ def test_if_none_comes_every_wait_ends_and_the_engines_end(record, leaks, gate, 
         ar = rc.load_balanced_view().map_async(gate.hold, range(4), chunksize=1)
         gate.wait_begun(2)
         kill(record, wait_exit)
-        with pytest.raises(error.ControllerLost, match="no other came within 0.5 s"):
+        with pytest.raises(error.ControllerLost, match=r"no other came within 0\.5 s"):
             ar.get(PATIENCE)
         with pytest.raises(error.ControllerLost):
             rc.load_balanced_view().apply_async(abs, 1)
@@ -215,6 +215,29 @@ def test_engines_end_after_their_lease(leaks, wait_exit):
             rc[:].apply_sync(os.getpid)
     assert registry.list_headless() == []
     leaks.check()
+
+
+def test_who_waits_is_told_that_the_controller_is_gone_and_that_another_came(
+    record, rc, gate, wait_exit, caplog, capsys
+):
+    ar = rc.load_balanced_view().apply_async(gate.hold, 1)
+    gate.wait_begun()
+    kill(record, wait_exit)
+    wait_until(lambda: rc.away, "the client notices")
+    assert not ar.wait(0.2)
+    ar.wait_interactive(timeout=0.2)
+    assert not ar.wait(0.2)
+    start()
+    gate.release()
+    assert ar.get(PATIENCE) == 1
+    ar = rc.load_balanced_view().apply_async(gate.hold, 1)
+    assert not ar.wait(0.2)
+    gate.release()
+    gone, back = [entry.getMessage() for entry in caplog.records]
+    assert "the controller was killed" in gone
+    assert "oarlock start" in gone
+    assert "another controller" in back
+    assert "the controller was killed" in capsys.readouterr().out
 
 
 def test_a_client_can_be_closed_while_nobody_controls(record, wait_exit):

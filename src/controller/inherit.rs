@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::incoming::{Incoming, later};
 use super::ledger::{self, Ledger};
 use super::run::Shell;
-use super::spawn::{Recipe, watch};
+use super::spawn::{self, Recipe, watch};
 use super::{Event, Inherited};
 use crate::wire::{Before, ClientId, EngineId, EngineInfo, FromEngine, SessionId, ToEngine};
 
@@ -149,10 +149,12 @@ impl Shell {
 
     /// An engine of before will not come; another sits in its place if one was counted on.
     pub(super) fn missing(&mut self, engine: EngineId, cause: String) {
-        let Some((_, seat)) = self.heritage.expected.remove(&engine) else { return };
+        let Some((pid, seat)) = self.heritage.expected.remove(&engine) else { return };
         self.heritage.strike_out(engine);
         self.handle_event(Event::EngineMissing { engine, cause });
         if let Some(seat) = seat {
+            // Two are not to sit there, as with one that falls silent.
+            spawn::kill_of(pid, &self.directory);
             self.processes.fill(seat);
         }
     }

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,7 @@ const PORTION: usize = 1024;
 
 /// A controller that has not been started yet.
 pub(super) struct Shell {
+    pub(super) directory: PathBuf,
     pub(super) reactor: Reactor,
     pub(super) door: Door,
     pub(super) python: String,
@@ -90,6 +91,7 @@ impl Shell {
         // Numbers of clients that may come back are not given to others.
         let next_client = if is_heir { place::number()? } else { EMBEDDED.0 + 1 };
         let mut shell = Self {
+            directory: directory.to_owned(),
             reactor: Reactor::new(Limits { receipts: followed, ..Limits::default() }),
             door,
             python,

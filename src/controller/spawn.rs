@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
+};
 use tokio::io::unix::AsyncFd;
 
 use super::memory_kills::MemoryKills;
@@ -155,6 +158,19 @@ pub(super) fn watch(pid: u32) -> Option<impl Future<Output = ()> + Send + use<>>
     Some(async move {
         let _ = watched.readable().await;
     })
+}
+
+/// Ends an engine at once that a controller before this one had started for `directory`, unless the
+/// number is another process's by now.
+pub(super) fn kill_of(pid: u32, directory: &Path) {
+    let Some(pid) = number(pid) else { return };
+    // Whose number it is cannot change while this is open.
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+    let named = |word: &[u8]| word == directory.as_os_str().as_bytes();
+    if line.is_ok_and(|line| line.split(|byte| *byte == 0).any(named)) {
+        let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+    }
 }
 
 /// Ends a process at once.

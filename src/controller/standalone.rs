@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinError;
 
 use super::revive::Care;
 use super::run::Shell;
@@ -42,16 +43,28 @@ pub fn serve(
         }
         tokio::pin!(running);
         tokio::select! {
-            _ = &mut running => return Ok(()),
+            ended = &mut running => {
+                after(ended);
+                return Ok(());
+            }
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
         }
         handle.stop_soon().await;
-        let _ = running.await;
+        after(running.await);
         Ok(())
     })?;
     runtime.shutdown_timeout(Duration::from_millis(100));
     place::clear(directory);
     Ok(())
+}
+
+/// A controller that failed by a fault of its own is as one that was killed: its place stays for
+/// another, and nobody is told that it stopped.
+#[expect(clippy::disallowed_methods, reason = "this process is nobody's but the controller's")]
+fn after(ended: Result<(), JoinError>) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        std::process::abort();
+    }
 }

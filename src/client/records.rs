@@ -1,0 +1,159 @@
+//! What is known of each task of a batch: twelve bytes while it is pending, and the rest when it has
+//! ended. A hundred thousand pending tasks are normal, and memory that is touched for the first time
+//! costs more than anything else that is done to submit one.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::batch::{Ended, State};
+use crate::wire::{EngineId, Parts, Stamp};
+
+/// No engine.
+const NONE: u32 = u32::MAX;
+
+/// A task as it stands.
+struct Slot {
+    engine: u32,
+    /// Of a running chunk the items that are done; of an ended task its place among the ended.
+    count: u32,
+    state: State,
+    purged: bool,
+}
+
+const _: () = assert!(size_of::<Slot>() == 12);
+
+/// How a task ended.
+struct Outcome {
+    started: Stamp,
+    completed: Stamp,
+    received: Stamp,
+    /// Until released.
+    parts: Option<Parts>,
+}
+
+/// Everything known of one task, to be looked at.
+pub struct Record<'a> {
+    /// How it stands.
+    pub state: State,
+    /// Where it runs or ran.
+    pub engine: Option<EngineId>,
+    /// Whether the user wants it forgotten though somebody still holds it.
+    pub purged: bool,
+    /// Items of a running chunk that are done.
+    pub progress: u32,
+    /// Its place among the finished tasks of the batch.
+    pub rank: u32,
+    /// Engine's clock; 0 when not begun.
+    pub started: Stamp,
+    /// Engine's clock; 0 when not ended.
+    pub completed: Stamp,
+    /// This process's clock, stamped by the I/O thread on arrival; 0 when not arrived.
+    pub received: Stamp,
+    /// The outcome, until released.
+    pub parts: Option<&'a Parts>,
+}
+
+impl Record<'_> {
+    /// The value, if it is of a single part and was not released.
+    pub(crate) fn value(&self) -> Option<Bytes> {
+        match self.parts.map(|parts| &**parts) {
+            Some([part]) if self.state == State::Ok => Some(part.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// The records of a batch. Outcomes lie in the order in which they came.
+pub(crate) struct Records {
+    /// Most batches are a single call.
+    slots: SmallVec<[Slot; 1]>,
+    outcomes: Vec<Outcome>,
+}
+
+impl Records {
+    pub(crate) fn new(len: usize) -> Self {
+        let blank = || Slot { engine: NONE, count: 0, state: State::Pending, purged: false };
+        let slots = std::iter::repeat_with(blank).take(len).collect();
+        Self { slots, outcomes: Vec::new() }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// How many have an outcome.
+    pub(crate) fn done(&self) -> u32 {
+        self.outcomes.len() as u32
+    }
+
+    pub(crate) fn state(&self, index: u32) -> State {
+        self.slots[index as usize].state
+    }
+
+    /// The record of a task of which an engine said that it began at `started`, if one did.
+    pub(crate) fn get(&self, index: u32, started: Stamp) -> Record<'_> {
+        let Slot { engine, count, state, purged } = self.slots[index as usize];
+        let engine = (engine != NONE).then_some(EngineId(engine));
+        if state == State::Pending {
+            let (progress, rank, completed, received, parts) = (count, 0, 0, 0, None);
+            return Record {
+                state,
+                engine,
+                purged,
+                progress,
+                rank,
+                started,
+                completed,
+                received,
+                parts,
+            };
+        }
+        let Outcome { started, completed, received, ref parts } = self.outcomes[count as usize];
+        let (progress, rank, parts) = (0, count, parts.as_ref());
+        Record { state, engine, purged, progress, rank, started, completed, received, parts }
+    }
+
+    /// Enters an outcome; the first one counts. Says whether this was it.
+    pub(crate) fn end(&mut self, index: u32, ended: Ended) -> bool {
+        let all = self.slots.len();
+        let slot = &mut self.slots[index as usize];
+        if slot.state != State::Pending {
+            return false;
+        }
+        let Ended { state, engine, started, completed, received, parts } = ended;
+        slot.state = state;
+        slot.engine = engine.map_or(slot.engine, |engine| engine.0);
+        slot.count = self.outcomes.len() as u32;
+        if self.outcomes.is_empty() {
+            self.outcomes.reserve_exact(all);
+        }
+        self.outcomes.push(Outcome { started, completed, received, parts: Some(parts) });
+        true
+    }
+
+    /// Enters where a task runs or is bound for.
+    pub(crate) fn place(&mut self, index: u32, engine: EngineId) {
+        self.slots[index as usize].engine = engine.0;
+    }
+
+    pub(crate) fn progress(&mut self, index: u32, done: u32) {
+        let slot = &mut self.slots[index as usize];
+        if slot.state == State::Pending {
+            slot.count = done;
+        }
+    }
+
+    /// The user wants a task forgotten, if it has ended.
+    pub(crate) fn purge(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        slot.purged = slot.state != State::Pending;
+    }
+
+    /// Forgets the outcome of a task, not its record.
+    pub(crate) fn release(&mut self, index: u32) {
+        let slot = &self.slots[index as usize];
+        if slot.state != State::Pending {
+            self.outcomes[slot.count as usize].parts = None;
+        }
+    }
+}

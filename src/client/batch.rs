@@ -69,10 +69,9 @@ pub struct Written {
 
 /// What changes while the tasks run.
 pub struct Changing {
-    /// One record for each task.
-    records: Records,
-    /// Most calls are a batch of their own, so what few batches have must cost the others little.
-    rare: Option<Box<Rare>>,
+    /// One record for each task. Most calls are a batch of their own, so what few batches have must
+    /// cost the others nothing.
+    records: Records<Rare>,
 }
 
 /// What few batches have.
@@ -96,7 +95,7 @@ struct Rare {
 
 impl Changing {
     fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+        self.records.make_rare()
     }
 
     /// How many tasks there are.
@@ -117,7 +116,7 @@ impl Changing {
     /// What is known of a task.
     pub fn record(&self, index: u32) -> Record<'_> {
         let begun = |rare: &Rare| rare.begun.get(&index).copied();
-        self.records.get(index, self.rare.as_deref().and_then(begun).unwrap_or_default())
+        self.records.get(index, self.records.rare().and_then(begun).unwrap_or_default())
     }
 
     /// The user wants a task forgotten, if it has ended.
@@ -132,22 +131,22 @@ impl Changing {
 
     /// Holds that are not the first one's.
     pub(crate) fn found(&self) -> usize {
-        self.rare.as_ref().map_or(0, |rare| rare.found.len())
+        self.records.rare().map_or(0, |rare| rare.found.len())
     }
 
     /// What the task wrote, if anything.
     pub fn written(&self, index: u32) -> Option<&Written> {
-        self.rare.as_ref()?.written.get(&index)
+        self.records.rare()?.written.get(&index)
     }
 
     /// Grows with each piece of text.
     pub fn written_version(&self) -> u64 {
-        self.rare.as_ref().map_or(0, |rare| rare.written_version)
+        self.records.rare().map_or(0, |rare| rare.written_version)
     }
 
     /// When the task was submitted, if others did it.
     pub fn submitted(&self, index: u32) -> Option<Stamp> {
-        self.rare.as_ref()?.submitted.get(&index).copied()
+        self.records.rare()?.submitted.get(&index).copied()
     }
 
     /// Others submitted the task, at that time.
@@ -230,6 +229,9 @@ pub(crate) struct Shape {
     pub(crate) foreign: Option<Box<[(SessionId, u64)]>>,
 }
 
+// A pending call has one of these; with the counts of its `Arc` it is one of the allocator's 96.
+const _: () = assert!(size_of::<Batch>() <= 72);
+
 impl Batch {
     pub(crate) fn new(first: u64, len: usize, submitted: Stamp, bytes: u64, shape: Shape) -> Self {
         let plain = shape.items.is_none() && shape.foreign.is_none();
@@ -240,7 +242,7 @@ impl Batch {
             submitted,
             bytes,
             shape: (!plain).then(|| Box::new(shape)),
-            changing: Mutex::new(Changing { records: Records::new(len), rare: None }),
+            changing: Mutex::new(Changing { records: Records::new(len) }),
         }
     }
 
@@ -268,9 +270,9 @@ impl Batch {
     /// when this one had an outcome already.
     pub(crate) fn end(&self, index: u32, mut ended: Ended) -> Option<u32> {
         let mut changing = self.changing.lock();
-        let Changing { records, rare } = &mut *changing;
+        let records = &mut changing.records;
         let failed = ended.state != State::Ok;
-        if let Some(rare) = rare
+        if let Some(rare) = records.rare_mut()
             && !rare.begun.is_empty()
             && let Some(begun) = rare.begun.remove(&index)
             && ended.started == 0
@@ -280,7 +282,7 @@ impl Batch {
         if !records.end(index, ended) {
             return None;
         }
-        if let Some(rare) = rare {
+        if let Some(rare) = records.rare_mut() {
             rare.ring(index, failed);
         }
         Some(records.len() - records.done())
@@ -381,7 +383,9 @@ impl Batch {
         *sets = if more { *sets + 1 } else { sets.saturating_sub(1) };
         if *sets == 0 {
             found.remove(&family);
-            changing.rare.take_if(|rare| rare.is_empty());
+            if changing.rare().is_empty() {
+                changing.records.drop_rare();
+            }
         }
     }
 }

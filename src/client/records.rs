@@ -63,36 +63,101 @@ impl Record<'_> {
     }
 }
 
-/// The records of a batch. Outcomes lie in the order in which they came.
-pub(crate) struct Records {
-    /// Most batches are a single call.
-    slots: SmallVec<[Slot; 1]>,
-    outcomes: Vec<Outcome>,
+/// Most batches are a single call, and a longer one affords a pointer.
+enum Slots {
+    One(Slot),
+    Many(Box<Many>),
 }
 
-impl Records {
+struct Many(Box<[Slot]>);
+
+/// What comes later than the tasks.
+struct Later<R> {
+    /// Outcomes in the order in which they came.
+    outcomes: SmallVec<[Outcome; 1]>,
+    rare: Option<Box<R>>,
+}
+
+impl<R> Default for Later<R> {
+    fn default() -> Self {
+        Self { outcomes: SmallVec::new(), rare: None }
+    }
+}
+
+/// The records of a batch, and with them what few batches have. See the head of this file.
+pub(crate) struct Records<R> {
+    slots: Slots,
+    later: Option<Box<Later<R>>>,
+}
+
+const _: () = assert!(size_of::<Records<()>>() == 24);
+
+impl<R: Default> Records<R> {
     pub(crate) fn new(len: usize) -> Self {
         let blank = || Slot { engine: NONE, count: 0, state: State::Pending, purged: false };
-        let slots = std::iter::repeat_with(blank).take(len).collect();
-        Self { slots, outcomes: Vec::new() }
+        let slots = match len {
+            1 => Slots::One(blank()),
+            _ => Slots::Many(Box::new(Many(std::iter::repeat_with(blank).take(len).collect()))),
+        };
+        Self { slots, later: None }
+    }
+
+    fn slots(&self) -> &[Slot] {
+        match &self.slots {
+            Slots::One(slot) => std::slice::from_ref(slot),
+            Slots::Many(many) => &many.0,
+        }
+    }
+
+    fn slot_mut(&mut self, index: u32) -> &mut Slot {
+        match &mut self.slots {
+            Slots::One(slot) => &mut std::slice::from_mut(slot)[index as usize],
+            Slots::Many(many) => &mut many.0[index as usize],
+        }
+    }
+
+    fn outcomes(&self) -> &[Outcome] {
+        self.later.as_ref().map_or(&[], |later| &later.outcomes)
+    }
+
+    /// What few batches have, if this one has it.
+    pub(crate) fn rare(&self) -> Option<&R> {
+        self.later.as_ref()?.rare.as_deref()
+    }
+
+    /// As [`rare`](Self::rare), to change it.
+    pub(crate) fn rare_mut(&mut self) -> Option<&mut R> {
+        self.later.as_mut()?.rare.as_deref_mut()
+    }
+
+    /// As [`rare`](Self::rare), which this batch has from now on.
+    pub(crate) fn make_rare(&mut self) -> &mut R {
+        self.later.get_or_insert_default().rare.get_or_insert_default()
+    }
+
+    /// This batch has nothing rare any more.
+    pub(crate) fn drop_rare(&mut self) {
+        if let Some(later) = &mut self.later {
+            later.rare = None;
+        }
     }
 
     pub(crate) fn len(&self) -> u32 {
-        self.slots.len() as u32
+        self.slots().len() as u32
     }
 
     /// How many have an outcome.
     pub(crate) fn done(&self) -> u32 {
-        self.outcomes.len() as u32
+        self.outcomes().len() as u32
     }
 
     pub(crate) fn state(&self, index: u32) -> State {
-        self.slots[index as usize].state
+        self.slots()[index as usize].state
     }
 
     /// The record of a task of which an engine said that it began at `started`, if one did.
     pub(crate) fn get(&self, index: u32, started: Stamp) -> Record<'_> {
-        let Slot { engine, count, state, purged } = self.slots[index as usize];
+        let Slot { engine, count, state, purged } = self.slots()[index as usize];
         let engine = (engine != NONE).then_some(EngineId(engine));
         if state == State::Pending {
             let (progress, rank, completed, received, parts) = (count, 0, 0, 0, None);
@@ -108,36 +173,37 @@ impl Records {
                 parts,
             };
         }
-        let Outcome { started, completed, received, ref parts } = self.outcomes[count as usize];
+        let Outcome { started, completed, received, ref parts } = self.outcomes()[count as usize];
         let (progress, rank, parts) = (0, count, parts.as_ref());
         Record { state, engine, purged, progress, rank, started, completed, received, parts }
     }
 
     /// Enters an outcome; the first one counts. Says whether this was it.
     pub(crate) fn end(&mut self, index: u32, ended: Ended) -> bool {
-        let all = self.slots.len();
-        let slot = &mut self.slots[index as usize];
+        let (all, done) = (self.len(), self.done());
+        let slot = self.slot_mut(index);
         if slot.state != State::Pending {
             return false;
         }
         let Ended { state, engine, started, completed, received, parts } = ended;
         slot.state = state;
         slot.engine = engine.map_or(slot.engine, |engine| engine.0);
-        slot.count = self.outcomes.len() as u32;
-        if self.outcomes.is_empty() {
-            self.outcomes.reserve_exact(all);
+        slot.count = done;
+        let outcomes = &mut self.later.get_or_insert_default().outcomes;
+        if done == 0 {
+            outcomes.reserve_exact(all as usize);
         }
-        self.outcomes.push(Outcome { started, completed, received, parts: Some(parts) });
+        outcomes.push(Outcome { started, completed, received, parts: Some(parts) });
         true
     }
 
     /// Enters where a task runs or is bound for.
     pub(crate) fn place(&mut self, index: u32, engine: EngineId) {
-        self.slots[index as usize].engine = engine.0;
+        self.slot_mut(index).engine = engine.0;
     }
 
     pub(crate) fn progress(&mut self, index: u32, done: u32) {
-        let slot = &mut self.slots[index as usize];
+        let slot = self.slot_mut(index);
         if slot.state == State::Pending {
             slot.count = done;
         }
@@ -145,15 +211,17 @@ impl Records {
 
     /// The user wants a task forgotten, if it has ended.
     pub(crate) fn purge(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
+        let slot = self.slot_mut(index);
         slot.purged = slot.state != State::Pending;
     }
 
     /// Forgets the outcome of a task, not its record.
     pub(crate) fn release(&mut self, index: u32) {
-        let slot = &self.slots[index as usize];
-        if slot.state != State::Pending {
-            self.outcomes[slot.count as usize].parts = None;
+        let Slot { state, count, .. } = self.slots()[index as usize];
+        if state != State::Pending
+            && let Some(later) = &mut self.later
+        {
+            later.outcomes[count as usize].parts = None;
         }
     }
 }

@@ -119,6 +119,16 @@ impl Changing {
         self.records.get(index, self.records.rare().and_then(begun).unwrap_or_default())
     }
 
+    /// What a task gave, if that is a value of a single part that was not released.
+    pub(crate) fn value(&self, index: u32) -> Option<Bytes> {
+        self.records.value(index)
+    }
+
+    /// How many of these tasks have an outcome, up to the first that has none.
+    pub(crate) fn done_in(&self, tasks: Range<usize>) -> usize {
+        self.records.done_in(tasks)
+    }
+
     /// The user wants a task forgotten, if it has ended.
     pub(crate) fn purge(&mut self, index: u32) {
         self.records.purge(index);

@@ -30,7 +30,7 @@ pub trait Uplink: Send + Sync {
     /// Queues a message; never waits, and wakes nobody: whoever drives next sees it. Fails with the reason if it exceeds a limit of the wire; if
     /// the session is over it is dropped, since that ends everything anyway.
     fn push(&self, message: Message<FromClient>) -> Result<(), String>;
-    /// Whether packets have a size, so that submissions are better cut into pieces.
+    /// Whether submissions are better cut into pieces, as where packets have a size.
     fn wants_pieces(&self) -> bool;
     /// Whether another controller may follow this one, so that what was said is to be kept.
     fn keeps(&self) -> bool {
@@ -485,9 +485,7 @@ impl Core {
 
     /// Whether a task has no outcome.
     pub(super) fn is_pending(&self, seq: u64) -> bool {
-        self.pending(seq).is_some_and(|(batch, index)| {
-            batch.lock().records[index as usize].state == State::Pending
-        })
+        self.pending(seq).is_some_and(|(batch, index)| batch.lock().state(index) == State::Pending)
     }
 
     /// Whether there is no controller at the moment, and another is looked for.

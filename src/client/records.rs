@@ -2,6 +2,8 @@
 //! ended. A hundred thousand pending tasks are normal, and memory that is touched for the first time
 //! costs more than anything else that is done to submit one.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -51,16 +53,6 @@ pub struct Record<'a> {
     pub received: Stamp,
     /// The outcome, until released.
     pub parts: Option<&'a Parts>,
-}
-
-impl Record<'_> {
-    /// The value, if it is of a single part and was not released.
-    pub(crate) fn value(&self) -> Option<Bytes> {
-        match self.parts.map(|parts| &**parts) {
-            Some([part]) if self.state == State::Ok => Some(part.clone()),
-            _ => None,
-        }
-    }
 }
 
 /// Most batches are a single call, and a longer one affords a pointer.
@@ -176,6 +168,24 @@ impl<R: Default> Records<R> {
         let Outcome { started, completed, received, ref parts } = self.outcomes()[count as usize];
         let (progress, rank, parts) = (0, count, parts.as_ref());
         Record { state, engine, purged, progress, rank, started, completed, received, parts }
+    }
+
+    /// What a task gave, if that is a value of a single part that was not released.
+    pub(crate) fn value(&self, index: u32) -> Option<Bytes> {
+        let Slot { state, count, .. } = self.slots()[index as usize];
+        if state != State::Ok {
+            return None;
+        }
+        match self.outcomes()[count as usize].parts.as_deref()? {
+            [part] => Some(part.clone()),
+            _ => None,
+        }
+    }
+
+    /// How many of these tasks have an outcome, up to the first that has none.
+    pub(crate) fn done_in(&self, tasks: Range<usize>) -> usize {
+        let slots = &self.slots()[tasks];
+        slots.iter().position(|slot| slot.state == State::Pending).unwrap_or(slots.len())
     }
 
     /// Enters an outcome; the first one counts. Says whether this was it.

@@ -261,7 +261,7 @@ impl Tasks {
     /// What this task gave, if that is a value of a single part that was not released.
     pub fn value(&self, index: usize) -> Option<Bytes> {
         let (segment, task) = self.locate(index);
-        segment.batch.lock().record(task).value()
+        segment.batch.lock().value(task)
     }
 
     /// What each of these tasks gave, where that is a value of a single part that was not released.
@@ -277,7 +277,7 @@ impl Tasks {
             let mut next = Some(first);
             while let Some(index) = next {
                 let task = segment.tasks.start + (index - segment.offset()) as u32;
-                values.push(changing.record(task).value());
+                values.push(changing.value(task));
                 next = indexes.next_if(|index| self.place(**index) == place);
             }
         }
@@ -292,11 +292,10 @@ impl Tasks {
             let segment = &self.segments[self.place(index)];
             let first = segment.tasks.start as usize + (index - segment.offset());
             let last = (segment.tasks.end as usize).min(first + (end - index));
-            let changing = segment.batch.lock();
-            let mut tasks = first..last;
-            match tasks.position(|task| changing.state(task as u32) == State::Pending) {
-                Some(done) => return index + done - start,
-                None => index += last - first,
+            let done = segment.batch.lock().done_in(first..last);
+            index += done;
+            if done < last - first {
+                return index - start;
             }
         }
         end.saturating_sub(start)

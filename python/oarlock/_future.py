@@ -9,7 +9,7 @@ the tasks are done, and only it changes the state, under the condition, as those
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +21,8 @@ from ._hints import why_nothing_runs
 if TYPE_CHECKING:
     from oarlock import _oarlock
     from oarlock.client import Client
+
+    from ._about import About
 
 # States of `concurrent.futures._base`, by which its functions recognise them.
 _PENDING, _NOTIFIED, _FINISHED = "PENDING", "CANCELLED_AND_NOTIFIED", "FINISHED"
@@ -62,11 +64,35 @@ class _Woken:
 class LazyFuture(Future[Any]):
     """The side of a result that is a `Future`, a coroutine's awaitable, and can be cancelled."""
 
-    _client: Client
+    _about: About
     _tasks: _oarlock.Tasks
-    _return_exceptions: bool
-    _fname: str
     _gone: Exception | None = None  # why no outcome will come any more
+
+    # --- what it has in common with others
+
+    @property
+    def _client(self) -> Client:
+        return self._about.client
+
+    @property
+    def _fname(self) -> str:
+        return self._about.fname
+
+    @property
+    def _targets(self) -> int | Sequence[int] | None:
+        return self._about.targets
+
+    @property
+    def _single_result(self) -> bool:
+        return self._about.single
+
+    @property
+    def _label(self) -> str | None:
+        return self._about.label
+
+    @property
+    def _return_exceptions(self) -> bool:
+        return self._about.return_exceptions
 
     # --- what the functions of concurrent.futures look at
 

@@ -21,9 +21,6 @@ _UNSET: Any = object()
 class Recorded(LazyFuture):
     """The side of a result that says what its tasks gave and how they fared."""
 
-    _single_result: bool
-    _label: str | None
-
     _decode: Callable[[Sequence[Any]], Any] | None = None
     _on_value: Callable[[Any], Any] | None = None
     _cells: Cells | None = None
@@ -52,7 +49,7 @@ class Recorded(LazyFuture):
         The short way to the value of most calls. It is taken only before anybody has read cells,
         and whoever reads them later finds the same one.
         """
-        if not self._single_result or self._cells is not None or self._decode or self._on_value:
+        if not self._about.single or self._cells is not None or self._decode or self._on_value:
             return False
         value = self._tasks.value(UNREAD)
         if value is UNREAD:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from oarlock import error
 
+from ._about import About
 from ._future import seconds
 from ._outcomes import Cells, Failed, Partial, failures
 from ._records import Recorded
@@ -40,7 +41,6 @@ class AsyncResult(Recorded):
 
     # Defaults of what few results have, so that making one stays cheap.
     _map: tuple[Any, ...] | None = None  # of a piece of a map: what is needed to join it again
-    _targets: int | Sequence[int] | None
 
     def __init__(
         self,
@@ -71,13 +71,8 @@ class AsyncResult(Recorded):
             cells: outcomes shared with other results.
         """
         # Not Future.__init__: see `_future`.
-        self._client = client
+        self._about = About(client, fname, targets, single, label, return_exceptions)
         self._tasks = tasks
-        self._fname = fname
-        self._targets = targets
-        self._single_result = single
-        self._label = label
-        self._return_exceptions = return_exceptions
         if decode is not None:
             self._decode = decode
         if on_value is not None:
@@ -127,9 +122,10 @@ class AsyncResult(Recorded):
             EngineLost: if the task's engine died.
             TaskCancelled: if it was cancelled.
         """
-        keep = self._return_exceptions if return_exceptions is None else return_exceptions
+        about = self._about
+        keep = about.return_exceptions if return_exceptions is None else return_exceptions
         # The short way to a value that is there.
-        if return_when is None and timeout is None and self._client._gone is None:
+        if return_when is None and timeout is None and about.client._gone is None:
             if self._failure is None and not keep:
                 return self._value
             if self._has_plain():
@@ -406,16 +402,11 @@ class AsyncResult(Recorded):
         return join(results)
 
 
-def of_call(client: Client, tasks: _oarlock.Tasks, fname: str, label: str | None) -> AsyncResult:
+def of_call(about: About, tasks: _oarlock.Tasks) -> AsyncResult:
     """Make the result of a single load-balanced call, which is made so often that it counts."""
     result = _new(AsyncResult)
-    result._client = client
+    result._about = about
     result._tasks = tasks
-    result._fname = fname
-    result._targets = None
-    result._single_result = True
-    result._label = label
-    result._return_exceptions = False
     return result
 
 

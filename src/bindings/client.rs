@@ -429,14 +429,20 @@ impl PyClient {
         log: &PyLog,
     ) -> PyResult<Option<Py<PyTasks>>> {
         self.check(py)?;
-        let mut pickle = Vec::with_capacity(32);
-        if !super::plain::encode_call(args, &mut pickle) {
-            return Ok(None);
-        }
+        let pickle = if args.is_empty() {
+            bytes::Bytes::from_static(&super::plain::CALL_WITHOUT_ARGUMENTS)
+        } else {
+            // What the allocator gives at least.
+            let mut pickle = Vec::with_capacity(24);
+            if !super::plain::encode_call(args, &mut pickle) {
+                return Ok(None);
+            }
+            // Without spare room it is one allocation and not two.
+            pickle.shrink_to_fit();
+            pickle.into()
+        };
         self.make_room(py, pickle.len())?;
-        // Without spare room it is one allocation and not two.
-        pickle.shrink_to_fit();
-        let parts = crate::wire::Parts::from_elem(pickle.into(), 1);
+        let parts = crate::wire::Parts::from_elem(pickle, 1);
         let (function, target, now) = ((func_id(func)?, body), among(targets), wall_clock());
         let tasks = self.moving(py, |core| core.submit_call(function, parts, target, now));
         let tasks = tasks.map_err(PyValueError::new_err)?;
@@ -508,7 +514,10 @@ impl PyClient {
     fn known_ids(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         self.born.check(py)?;
         let known = self.core.all_known();
-        Ok(known.iter().flat_map(|tasks| tasks.ids().map(msg_id).collect::<Vec<_>>()).collect())
+        Ok(known
+            .iter()
+            .flat_map(|tasks| tasks.ids(self.core.session).map(msg_id).collect::<Vec<_>>())
+            .collect())
     }
 
     fn submitted_count(&self, py: Python<'_>) -> PyResult<u64> {

@@ -50,6 +50,10 @@ const NO_KEYWORDS: [u8; 3] = [op::EMPTY_DICT, op::TUPLE2, op::STOP];
 const NO_KEYWORDS_MEMOIZED: [u8; 5] =
     [op::EMPTY_DICT, op::MEMOIZE, op::TUPLE2, op::MEMOIZE, op::STOP];
 
+/// What `encode_call` writes for no arguments: many calls have none, and need no memory for it.
+pub(crate) const CALL_WITHOUT_ARGUMENTS: [u8; 6] =
+    [op::PROTO, 5, op::EMPTY_TUPLE, op::EMPTY_DICT, op::TUPLE2, op::STOP];
+
 /// Appends the pickle of a value. Says whether it was plain; if not, nothing was appended.
 pub(crate) fn encode(value: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> bool {
     let start = into.len();

@@ -94,7 +94,7 @@ impl PyTasks {
     /// Text of an outcome that is neither value nor exception.
     fn text(&self, index: usize) -> String {
         self.tasks.record(index, |record| {
-            let part = record.parts.as_ref().and_then(|parts| parts.first());
+            let part = record.parts.and_then(|parts| parts.first());
             part.map_or_else(String::new, |text| String::from_utf8_lossy(text).into_owned())
         })
     }
@@ -125,7 +125,9 @@ impl PyTasks {
     }
 
     fn msg_ids(&self) -> Vec<String> {
-        self.tasks.ids().map(msg_id).collect()
+        // The empty set belongs to no client.
+        let ids = self.core.as_ref().map(|core| self.tasks.ids(core.session));
+        ids.into_iter().flatten().map(msg_id).collect()
     }
 
     // --- state
@@ -231,7 +233,7 @@ impl PyTasks {
 
     fn parts<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Option<Bound<'py, PyList>>> {
         self.check(py, index)?;
-        let parts = self.tasks.record(index, |record| record.parts.clone());
+        let parts = self.tasks.record(index, |record| record.parts.cloned());
         parts.map(|parts| buffers::to_python(py, parts)).transpose()
     }
 
@@ -275,7 +277,7 @@ impl PyTasks {
     fn loss<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyDict>> {
         self.check(py, index)?;
         let encoded = self.tasks.record(index, |record| {
-            record.parts.as_ref().and_then(|parts| parts.first().cloned()).unwrap_or_default()
+            record.parts.and_then(|parts| parts.first().cloned()).unwrap_or_default()
         });
         let loss: Loss = rmp_serde::from_slice(&encoded).unwrap_or_default();
         let dict = PyDict::new(py);

@@ -10,9 +10,10 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 
 use super::bell::Countdown;
+pub use super::records::Record;
+use super::records::Records;
 use crate::wire::limits::OUTPUT_MAX;
 use crate::wire::{EngineId, Parts, SessionId, Stamp, Status};
 
@@ -57,50 +58,6 @@ impl From<Status> for State {
     }
 }
 
-/// Everything known of one task.
-pub struct Record {
-    /// How it stands.
-    pub state: State,
-    /// Where it runs or ran.
-    pub engine: Option<EngineId>,
-    /// Whether the user wants it forgotten though somebody still holds it.
-    pub purged: bool,
-    /// Items of a running chunk that are done.
-    pub progress: u32,
-    /// Its place among the finished tasks of the batch.
-    pub rank: u32,
-    /// Engine's clock; 0 when not begun.
-    pub started: Stamp,
-    /// Engine's clock; 0 when not ended.
-    pub completed: Stamp,
-    /// This process's clock, stamped by the I/O thread on arrival; 0 when not arrived.
-    pub received: Stamp,
-    /// The outcome, until released.
-    pub parts: Option<Parts>,
-}
-
-impl Record {
-    /// The value, if it is of a single part and was not released.
-    pub(crate) fn value(&self) -> Option<Bytes> {
-        match self.parts.as_deref() {
-            Some([part]) if self.state == State::Ok => Some(part.clone()),
-            _ => None,
-        }
-    }
-}
-
-const BLANK: Record = Record {
-    state: State::Pending,
-    engine: None,
-    purged: false,
-    progress: 0,
-    rank: 0,
-    started: 0,
-    completed: 0,
-    received: 0,
-    parts: None,
-};
-
 /// What a task wrote.
 #[derive(Default)]
 pub struct Written {
@@ -112,12 +69,9 @@ pub struct Written {
 
 /// What changes while the tasks run.
 pub struct Changing {
-    /// One record for each task.
-    pub records: SmallVec<[Record; 1]>,
-    /// Tasks with an outcome.
-    pub done: u32,
-    /// Most calls are a batch of their own, so what few batches have must cost the others little.
-    rare: Option<Box<Rare>>,
+    /// One record for each task. Most calls are a batch of their own, so what few batches have must
+    /// cost the others nothing.
+    records: Records<Rare>,
 }
 
 /// What few batches have.
@@ -129,6 +83,11 @@ struct Rare {
     written_version: u64,
     /// Stamps of tasks that others submitted.
     submitted: HashMap<u32, Stamp>,
+    /// Stamps of pending tasks that are known to run.
+    begun: HashMap<u32, Stamp>,
+    /// Holds that are not the first one's, by family: how many sets each has. See [`Batch::found`].
+    found: HashMap<u32, u32>,
+    families: u32,
     waiting: Vec<Waiting>,
     /// Waits for single tasks; there may be one for each.
     single: HashMap<u32, Vec<Weak<Countdown>>>,
@@ -136,22 +95,68 @@ struct Rare {
 
 impl Changing {
     fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+        self.records.make_rare()
+    }
+
+    /// How many tasks there are.
+    pub(crate) fn len(&self) -> u32 {
+        self.records.len()
+    }
+
+    /// How many have an outcome.
+    pub(crate) fn done(&self) -> u32 {
+        self.records.done()
+    }
+
+    /// How a task stands.
+    pub(crate) fn state(&self, index: u32) -> State {
+        self.records.state(index)
+    }
+
+    /// What is known of a task.
+    pub fn record(&self, index: u32) -> Record<'_> {
+        let begun = |rare: &Rare| rare.begun.get(&index).copied();
+        self.records.get(index, self.records.rare().and_then(begun).unwrap_or_default())
+    }
+
+    /// What a task gave, if that is a value of a single part that was not released.
+    pub(crate) fn value(&self, index: u32) -> Option<Bytes> {
+        self.records.value(index)
+    }
+
+    /// How many of these tasks have an outcome, up to the first that has none.
+    pub(crate) fn done_in(&self, tasks: Range<usize>) -> usize {
+        self.records.done_in(tasks)
+    }
+
+    /// The user wants a task forgotten, if it has ended.
+    pub(crate) fn purge(&mut self, index: u32) {
+        self.records.purge(index);
+    }
+
+    /// Forgets the outcomes of these tasks, not their records.
+    pub(crate) fn release(&mut self, tasks: Range<u32>) {
+        tasks.for_each(|index| self.records.release(index));
+    }
+
+    /// Holds that are not the first one's.
+    pub(crate) fn found(&self) -> usize {
+        self.records.rare().map_or(0, |rare| rare.found.len())
     }
 
     /// What the task wrote, if anything.
     pub fn written(&self, index: u32) -> Option<&Written> {
-        self.rare.as_ref()?.written.get(&index)
+        self.records.rare()?.written.get(&index)
     }
 
     /// Grows with each piece of text.
     pub fn written_version(&self) -> u64 {
-        self.rare.as_ref().map_or(0, |rare| rare.written_version)
+        self.records.rare().map_or(0, |rare| rare.written_version)
     }
 
     /// When the task was submitted, if others did it.
     pub fn submitted(&self, index: u32) -> Option<Stamp> {
-        self.rare.as_ref()?.submitted.get(&index).copied()
+        self.records.rare()?.submitted.get(&index).copied()
     }
 
     /// Others submitted the task, at that time.
@@ -161,6 +166,12 @@ impl Changing {
 }
 
 impl Rare {
+    fn is_empty(&self) -> bool {
+        let sets = [self.submitted.is_empty(), self.begun.is_empty(), self.found.is_empty()];
+        let waits = self.waiting.is_empty() && self.single.is_empty();
+        waits && self.written.is_empty() && sets == [true; 3]
+    }
+
     /// Tells who waits for the task that it ended.
     fn ring(&mut self, index: u32, failed: bool) {
         let single = self.single.remove(&index).into_iter().flatten();
@@ -208,8 +219,8 @@ pub struct Batch {
     pub first: u64,
     /// How many there are.
     pub len: u32,
-    /// Holds that users have on this batch.
-    pub holders: AtomicU32,
+    /// Sets that were made from the one which its submission gave.
+    pub(crate) holders: AtomicU32,
     /// When they were submitted, by this process's clock.
     pub submitted: Stamp,
     /// Bytes of arguments, counted against the client's bound until the tasks end.
@@ -228,6 +239,9 @@ pub(crate) struct Shape {
     pub(crate) foreign: Option<Box<[(SessionId, u64)]>>,
 }
 
+// A pending call has one of these; with the counts of its `Arc` it is one of the allocator's 96.
+const _: () = assert!(size_of::<Batch>() <= 72);
+
 impl Batch {
     pub(crate) fn new(first: u64, len: usize, submitted: Stamp, bytes: u64, shape: Shape) -> Self {
         let plain = shape.items.is_none() && shape.foreign.is_none();
@@ -238,11 +252,7 @@ impl Batch {
             submitted,
             bytes,
             shape: (!plain).then(|| Box::new(shape)),
-            changing: Mutex::new(Changing {
-                records: std::iter::repeat_with(|| BLANK).take(len).collect(),
-                done: 0,
-                rare: None,
-            }),
+            changing: Mutex::new(Changing { records: Records::new(len) }),
         }
     }
 
@@ -268,33 +278,29 @@ impl Batch {
 
     /// Enters an outcome; the first one counts. Says how many tasks are still pending, or `None`
     /// when this one had an outcome already.
-    pub(crate) fn end(&self, index: u32, ended: Ended) -> Option<u32> {
+    pub(crate) fn end(&self, index: u32, mut ended: Ended) -> Option<u32> {
         let mut changing = self.changing.lock();
-        let rank = changing.done;
-        let record = &mut changing.records[index as usize];
-        if record.state != State::Pending {
+        let records = &mut changing.records;
+        let failed = ended.state != State::Ok;
+        if let Some(rare) = records.rare_mut()
+            && !rare.begun.is_empty()
+            && let Some(begun) = rare.begun.remove(&index)
+            && ended.started == 0
+        {
+            ended.started = begun;
+        }
+        if !records.end(index, ended) {
             return None;
         }
-        record.state = ended.state;
-        record.engine = ended.engine.or(record.engine);
-        record.rank = rank;
-        if ended.started != 0 {
-            record.started = ended.started;
-        }
-        record.completed = ended.completed;
-        record.received = ended.received;
-        record.parts = Some(ended.parts);
-        changing.done += 1;
-        let failed = ended.state != State::Ok;
-        if let Some(rare) = &mut changing.rare {
+        if let Some(rare) = records.rare_mut() {
             rare.ring(index, failed);
         }
-        Some(changing.records.len() as u32 - changing.done)
+        Some(records.len() - records.done())
     }
 
     /// Ends all pending tasks in the same way, as when the controller is gone.
     pub(crate) fn end_all(&self, state: State, reason: &str, now: Stamp) {
-        let len = self.lock().records.len() as u32;
+        let len = self.lock().len();
         let reason = Bytes::copy_from_slice(reason.as_bytes());
         for index in 0..len {
             let parts = Parts::from_elem(reason.clone(), 1);
@@ -304,23 +310,31 @@ impl Batch {
         }
     }
 
+    /// This client's numbers of those of these tasks that have no outcome yet.
+    pub(crate) fn pending_numbers(&self, tasks: Range<u32>) -> Vec<u64> {
+        let changing = self.changing.lock();
+        let pending = tasks.filter(|index| changing.state(*index) == State::Pending);
+        pending.map(|index| self.first + u64::from(index)).collect()
+    }
+
     /// Enters where each task is bound for.
     pub(crate) fn place(&self, engines: &[EngineId]) {
         let mut changing = self.changing.lock();
-        for (record, engine) in changing.records.iter_mut().zip(engines) {
-            record.engine = Some(*engine);
+        for (index, engine) in (0..).zip(engines) {
+            changing.records.place(index, *engine);
         }
     }
 
     pub(crate) fn start(&self, index: u32, engine: EngineId, at: Stamp) {
         let mut changing = self.changing.lock();
-        let record = &mut changing.records[index as usize];
-        record.engine = Some(engine);
-        record.started = at;
+        if changing.state(index) == State::Pending {
+            changing.records.place(index, engine);
+            changing.rare().begun.insert(index, at);
+        }
     }
 
     pub(crate) fn progress(&self, index: u32, done: u32) {
-        self.changing.lock().records[index as usize].progress = done;
+        self.changing.lock().records.progress(index, done);
     }
 
     pub(crate) fn write(&self, index: u32, stream: u8, text: &str) {
@@ -343,9 +357,9 @@ impl Batch {
         countdown: &Arc<Countdown>,
     ) -> isize {
         let mut changing = self.changing.lock();
-        let records = &changing.records[tasks.start as usize..tasks.end as usize];
+        let is_pending = |index: u32| changing.state(index) == State::Pending;
         if tasks.len() == 1 && !failure {
-            let pending = records[0].state == State::Pending;
+            let pending = is_pending(tasks.start);
             if pending {
                 let waits = changing.rare().single.entry(tasks.start).or_default();
                 waits.retain(|wait| wait.strong_count() > 0);
@@ -353,12 +367,35 @@ impl Batch {
             }
             return isize::from(pending);
         }
-        let pending = records.iter().filter(|record| record.state == State::Pending).count();
+        let pending = tasks.clone().filter(|index| is_pending(*index)).count();
         if pending > 0 {
             let waits = &mut changing.rare().waiting;
             waits.retain(|waiting| waiting.countdown.strong_count() > 0);
             waits.push(Waiting { tasks, failure, countdown: Arc::downgrade(countdown) });
         }
         pending as isize
+    }
+    /// A new family of sets of this batch, which was found in the books. As long as there is
+    /// another, releasing outcomes of one family forgets none.
+    pub(crate) fn found(&self) -> u32 {
+        let mut changing = self.changing.lock();
+        let rare = changing.rare();
+        rare.families += 1;
+        rare.found.insert(rare.families, 1);
+        rare.families
+    }
+
+    /// Such a family has one more set, or one less.
+    pub(crate) fn hold(&self, family: u32, more: bool) {
+        let mut changing = self.changing.lock();
+        let found = &mut changing.rare().found;
+        let sets = found.entry(family).or_default();
+        *sets = if more { *sets + 1 } else { sets.saturating_sub(1) };
+        if *sets == 0 {
+            found.remove(&family);
+            if changing.rare().is_empty() {
+                changing.records.drop_rare();
+            }
+        }
     }
 }

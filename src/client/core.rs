@@ -30,7 +30,7 @@ pub trait Uplink: Send + Sync {
     /// Queues a message; never waits, and wakes nobody: whoever drives next sees it. Fails with the reason if it exceeds a limit of the wire; if
     /// the session is over it is dropped, since that ends everything anyway.
     fn push(&self, message: Message<FromClient>) -> Result<(), String>;
-    /// Whether packets have a size, so that submissions are better cut into pieces.
+    /// Whether submissions are better cut into pieces, as where packets have a size.
     fn wants_pieces(&self) -> bool;
     /// Whether another controller may follow this one, so that what was said is to be kept.
     fn keeps(&self) -> bool {
@@ -260,7 +260,7 @@ impl Core {
         let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
         let sending = self.sending.lock();
         let batch = self.enter(tasks.len(), bytes, now, Shape { items, foreign: None });
-        let handle = Tasks::of(self.session, batch.clone());
+        let handle = Tasks::of(batch.clone());
         let mut start = 0;
         while start < tasks.len() {
             // A run ends before a failed task, or where a packet would overflow.
@@ -307,7 +307,7 @@ impl Core {
         let mut sending = self.sending.lock();
         self.know(&mut sending, func, body)?;
         let batch = self.enter(1, bytes, now, Shape::default());
-        let handle = Tasks::one(self.session, batch.clone(), 0);
+        let handle = Tasks::one(batch.clone());
         let (first, kind, rules) = (batch.first, Kind::Apply, Rules::default());
         let head = FromClient::Submit { first, func, kind, target, counts, rules };
         self.send(&sending, &batch, 0..1, Message { head, parts }, now);
@@ -330,7 +330,7 @@ impl Core {
             if engines.is_empty() { 0 } else { parts.iter().map(|part| part.len() as u64).sum() };
         let sending = self.sending.lock();
         let batch = self.enter(engines.len(), bytes, now, Shape::default());
-        let handle = Tasks::of(self.session, batch.clone());
+        let handle = Tasks::of(batch.clone());
         batch.place(&engines);
         if !engines.is_empty() {
             let count = engines.len();
@@ -348,7 +348,7 @@ impl Core {
         let bytes = tasks.iter().flatten().map(|part| part.len() as u64).sum();
         let sending = self.sending.lock();
         let batch = self.enter(tasks.len(), bytes, now, Shape { items, foreign: None });
-        let handle = Tasks::of(self.session, batch.clone());
+        let handle = Tasks::of(batch.clone());
         batch.place(engines);
         for (index, (parts, engine)) in tasks.into_iter().zip(engines).enumerate() {
             if !failed.contains_key(&index) {
@@ -420,7 +420,7 @@ impl Core {
         let shape = Shape { items: None, foreign: Some(ids.clone().into_boxed_slice()) };
         let sending = self.sending.lock();
         let batch = self.enter(ids.len(), 0, now, shape);
-        let handle = Tasks::of(self.session, batch.clone());
+        let handle = Tasks::of(batch.clone());
         for (piece, ids) in ids.chunks(IDS).enumerate() {
             let start = piece * IDS;
             let first = batch.first + start as u64;
@@ -487,9 +487,7 @@ impl Core {
 
     /// Whether a task has no outcome.
     pub(super) fn is_pending(&self, seq: u64) -> bool {
-        self.pending(seq).is_some_and(|(batch, index)| {
-            batch.lock().records[index as usize].state == State::Pending
-        })
+        self.pending(seq).is_some_and(|(batch, index)| batch.lock().state(index) == State::Pending)
     }
 
     /// Whether there is no controller at the moment, and another is looked for.
@@ -651,21 +649,21 @@ impl Core {
     /// The task while its record is still held by anybody.
     pub fn known(&self, seq: u64) -> Option<Tasks> {
         let (batch, index) = self.table.lock().known(seq)?;
-        Some(Tasks::one(self.session, batch, index))
+        Some(Tasks::found_one(batch, index))
     }
 
     /// All tasks whose records are still held.
     pub fn all_known(&self) -> Vec<Tasks> {
         let batches = self.table.lock().all_known();
         let own = batches.into_iter().filter(|batch| batch.foreign().is_none());
-        own.map(|batch| Tasks::of(self.session, batch).not_purged()).collect()
+        own.map(|batch| Tasks::found(batch).not_purged()).collect()
     }
 
     /// Numbers of the tasks without an outcome.
     pub fn outstanding(&self) -> Vec<u64> {
         let batches = self.table.lock().all_pending();
         let tasks = batches.into_iter().filter(|batch| batch.foreign().is_none());
-        tasks.flat_map(|batch| Tasks::of(self.session, batch).pending_numbers()).collect()
+        tasks.flat_map(|batch| batch.pending_numbers(0..batch.len)).collect()
     }
 
     /// How many tasks were submitted; they are numbered from 0.
@@ -690,7 +688,7 @@ impl Core {
         if let Some(numbers) = numbers {
             for number in numbers {
                 if let Some(tasks) = self.known(*number) {
-                    tasks.record_mut(0, |record| record.purged = record.state != State::Pending);
+                    tasks.purge(0);
                 }
             }
             return;

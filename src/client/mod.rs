@@ -12,6 +12,7 @@ mod functions;
 #[cfg(test)]
 mod leading;
 mod log;
+mod records;
 pub mod remote;
 mod table;
 pub mod tasks;

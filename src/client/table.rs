@@ -119,8 +119,8 @@ impl Table {
         let (first, entry) = self.entry(seq)?;
         let batch = entry.batch()?;
         let index = u32::try_from(seq - first).ok()?;
-        let record = batch.lock().records.get(index as usize).map(|record| record.purged);
-        (record == Some(false)).then_some((batch, index))
+        let is_known = index < batch.len && !batch.lock().record(index).purged;
+        is_known.then_some((batch, index))
     }
 
     pub(crate) fn all_known(&self) -> Vec<Arc<Batch>> {

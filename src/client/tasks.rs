@@ -1,6 +1,6 @@
 //! Sets of tasks: what users hold. Parts of batches, joined in any order, never copied.
 
-use std::ops::{Deref, Range};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -8,42 +8,66 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::batch::{Batch, Record, State};
+use super::batch::{Batch, Changing, Record, State};
 use super::bell::{Bell, Countdown, Ring};
 use super::core::Core;
 use crate::wire::{SessionId, Stamp};
 
-/// A user's hold on a batch, counted apart from the table's. Sets made from one another share it:
-/// who has the outcomes of one has those of the other.
-struct Hold(Arc<Batch>);
+/// The family of the set that a submission gave.
+const OWN: u32 = 0;
 
-impl Hold {
-    fn new(batch: Arc<Batch>) -> Arc<Self> {
-        batch.holders.fetch_add(1, Ordering::AcqRel);
-        Arc::new(Self(batch))
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.0.holders.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl Deref for Hold {
-    type Target = Batch;
-    fn deref(&self) -> &Batch {
-        &self.0
-    }
-}
-
-/// Consecutive tasks of one batch.
-#[derive(Clone)]
+/// Consecutive tasks of one batch, and a user's hold on it. Sets made from one another are a family:
+/// who has the outcomes of one has those of the others.
 struct Segment {
-    batch: Arc<Hold>,
+    batch: Arc<Batch>,
     tasks: Range<u32>,
+    family: u32,
     /// Index of the first of them in the set.
-    offset: usize,
+    offset: u32,
+}
+
+impl Segment {
+    fn new(batch: Arc<Batch>, tasks: Range<u32>, family: u32) -> Self {
+        if family == OWN {
+            batch.holders.fetch_add(1, Ordering::AcqRel);
+        }
+        Self { batch, tasks, family, offset: 0 }
+    }
+
+    /// Another part of the batch, for the same family.
+    fn part(&self, tasks: Range<u32>, offset: usize) -> Self {
+        if self.family != OWN {
+            self.batch.hold(self.family, true);
+        }
+        let mut segment = Self::new(self.batch.clone(), tasks, self.family);
+        segment.offset = offset as u32;
+        segment
+    }
+
+    fn offset(&self) -> usize {
+        self.offset as usize
+    }
+
+    /// Whether only this family holds the batch.
+    fn is_alone(&self, changing: &Changing) -> bool {
+        usize::from(self.batch.holders.load(Ordering::Acquire) > 0) + changing.found() == 1
+    }
+}
+
+impl Clone for Segment {
+    fn clone(&self) -> Self {
+        self.part(self.tasks.clone(), self.offset())
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        if self.family == OWN {
+            self.batch.holders.fetch_sub(1, Ordering::AcqRel);
+        } else {
+            self.batch.hold(self.family, false);
+        }
+    }
 }
 
 /// Most sets are of one batch.
@@ -52,7 +76,6 @@ type Segments = SmallVec<[Segment; 1]>;
 /// Tasks of one submission, or of several.
 #[derive(Clone)]
 pub struct Tasks {
-    session: SessionId,
     segments: Segments,
 }
 
@@ -89,33 +112,44 @@ impl Wait {
 }
 
 impl Tasks {
-    pub(crate) fn of(session: SessionId, batch: Arc<Batch>) -> Self {
-        let segments = if batch.len == 0 {
-            Segments::new()
-        } else {
-            let tasks = 0..batch.len;
-            Segments::from([Segment { batch: Hold::new(batch), tasks, offset: 0 }])
-        };
-        Self { session, segments }
+    /// The tasks that were just submitted.
+    pub(crate) fn of(batch: Arc<Batch>) -> Self {
+        Self::whole(batch, OWN)
     }
 
-    pub(crate) fn one(session: SessionId, batch: Arc<Batch>, index: u32) -> Self {
-        let segments = Segments::from([Segment {
-            batch: Hold::new(batch),
-            tasks: index..index + 1,
-            offset: 0,
-        }]);
-        Self { session, segments }
+    /// One task that was just submitted.
+    pub(crate) fn one(batch: Arc<Batch>) -> Self {
+        Self { segments: Segments::from_buf([Segment::new(batch, 0..1, OWN)]) }
+    }
+
+    /// The tasks of a batch that was found in the books.
+    pub(crate) fn found(batch: Arc<Batch>) -> Self {
+        let family = batch.found();
+        Self::whole(batch, family)
+    }
+
+    /// One task of such a batch.
+    pub(crate) fn found_one(batch: Arc<Batch>, index: u32) -> Self {
+        let family = batch.found();
+        Self { segments: Segments::from_buf([Segment::new(batch, index..index + 1, family)]) }
+    }
+
+    fn whole(batch: Arc<Batch>, family: u32) -> Self {
+        if batch.len == 0 {
+            return Self::none();
+        }
+        let tasks = 0..batch.len;
+        Self { segments: Segments::from_buf([Segment::new(batch, tasks, family)]) }
     }
 
     /// No tasks at all.
     pub fn none() -> Self {
-        Self { session: SessionId([0; 16]), segments: Segments::new() }
+        Self { segments: Segments::new() }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.segments.last().map_or(0, |last| last.offset + last.tasks.len())
+        self.segments.last().map_or(0, |last| last.offset() + last.tasks.len())
     }
 
     /// Whether there are none.
@@ -125,33 +159,34 @@ impl Tasks {
 
     /// Which segment the task is in.
     fn place(&self, index: usize) -> usize {
-        self.segments.partition_point(|segment| segment.offset <= index) - 1
+        self.segments.partition_point(|segment| segment.offset() <= index) - 1
     }
 
-    fn locate(&self, index: usize) -> (&Arc<Hold>, u32) {
+    fn locate(&self, index: usize) -> (&Segment, u32) {
         let segment = &self.segments[self.place(index)];
-        (&segment.batch, segment.tasks.start + (index - segment.offset) as u32)
+        (segment, segment.tasks.start + (index - segment.offset()) as u32)
     }
 
-    fn push(&mut self, batch: &Arc<Hold>, tasks: Range<u32>) {
+    fn push(&mut self, from: &Segment, tasks: Range<u32>) {
         if let Some(last) = self.segments.last_mut()
-            && Arc::ptr_eq(&last.batch.0, &batch.0)
+            && Arc::ptr_eq(&last.batch, &from.batch)
+            && last.family == from.family
             && last.tasks.end == tasks.start
         {
             last.tasks.end = tasks.end;
         } else if !tasks.is_empty() {
             let offset = self.len();
-            self.segments.push(Segment { batch: batch.clone(), tasks, offset });
+            self.segments.push(from.part(tasks, offset));
         }
     }
 
     /// Only these of them, in this order. Indexes must be below `len`.
     #[must_use]
     pub fn pick(&self, indexes: impl IntoIterator<Item = usize>) -> Self {
-        let mut picked = Self { session: self.session, segments: Segments::new() };
+        let mut picked = Self::none();
         for index in indexes {
-            let (batch, task) = self.locate(index);
-            picked.push(batch, task..task + 1);
+            let (segment, task) = self.locate(index);
+            picked.push(segment, task..task + 1);
         }
         picked
     }
@@ -174,11 +209,8 @@ impl Tasks {
         let mut sets = sets.into_iter();
         let mut joined = sets.next()?.clone();
         for set in sets {
-            if joined.is_empty() {
-                joined.session = set.session;
-            }
             for segment in &set.segments {
-                joined.push(&segment.batch, segment.tasks.clone());
+                joined.push(segment, segment.tasks.clone());
             }
         }
         Some(joined)
@@ -190,50 +222,46 @@ impl Tasks {
         Some(segment.batch.first + u64::from(segment.tasks.start))
     }
 
-    /// Session and number of each task.
-    pub fn ids(&self) -> impl Iterator<Item = (SessionId, u64)> + '_ {
+    /// Session and number of each task; `session` is that of their client.
+    pub fn ids(&self, session: SessionId) -> impl Iterator<Item = (SessionId, u64)> + '_ {
         self.segments.iter().flat_map(move |segment| {
             segment.tasks.clone().map(move |index| match segment.batch.foreign() {
                 Some(ids) => ids[index as usize],
-                None => (self.session, segment.batch.first + u64::from(index)),
+                None => (session, segment.batch.first + u64::from(index)),
             })
         })
     }
 
     /// This client's numbers of the tasks that have no outcome yet.
     pub(crate) fn pending_numbers(&self) -> Vec<u64> {
-        let mut numbers = Vec::new();
-        self.each(|segment, index, record| {
-            if record.state == State::Pending {
-                numbers.push(segment.batch.first + u64::from(index));
-            }
-        });
-        numbers
+        let pending = |s: &Segment| s.batch.pending_numbers(s.tasks.clone());
+        self.segments.iter().flat_map(pending).collect()
     }
 
-    fn each(&self, mut look: impl FnMut(&Segment, u32, &Record)) {
+    fn each(&self, mut look: impl FnMut(&Segment, u32, &Record<'_>)) {
         for segment in &self.segments {
             let changing = segment.batch.lock();
             for index in segment.tasks.clone() {
-                look(segment, index, &changing.records[index as usize]);
+                look(segment, index, &changing.record(index));
             }
         }
     }
 
     /// Looks at every record in order.
-    pub fn for_each(&self, mut look: impl FnMut(&Record)) {
+    pub fn for_each(&self, mut look: impl FnMut(&Record<'_>)) {
         self.each(|_, _, record| look(record));
     }
 
     /// Looks at the record of one task.
-    pub fn record<T>(&self, index: usize, look: impl FnOnce(&Record) -> T) -> T {
-        let (batch, task) = self.locate(index);
-        look(&batch.lock().records[task as usize])
+    pub fn record<T>(&self, index: usize, look: impl FnOnce(&Record<'_>) -> T) -> T {
+        let (segment, task) = self.locate(index);
+        look(&segment.batch.lock().record(task))
     }
 
     /// What this task gave, if that is a value of a single part that was not released.
     pub fn value(&self, index: usize) -> Option<Bytes> {
-        self.record(index, Record::value)
+        let (segment, task) = self.locate(index);
+        segment.batch.lock().value(task)
     }
 
     /// What each of these tasks gave, where that is a value of a single part that was not released.
@@ -248,8 +276,8 @@ impl Tasks {
             let changing = segment.batch.lock();
             let mut next = Some(first);
             while let Some(index) = next {
-                let task = segment.tasks.start as usize + (index - segment.offset);
-                values.push(changing.records[task].value());
+                let task = segment.tasks.start + (index - segment.offset()) as u32;
+                values.push(changing.value(task));
                 next = indexes.next_if(|index| self.place(**index) == place);
             }
         }
@@ -262,34 +290,33 @@ impl Tasks {
         let mut index = start;
         while index < end {
             let segment = &self.segments[self.place(index)];
-            let first = segment.tasks.start as usize + (index - segment.offset);
+            let first = segment.tasks.start as usize + (index - segment.offset());
             let last = (segment.tasks.end as usize).min(first + (end - index));
-            let changing = segment.batch.lock();
-            let mut records = changing.records[first..last].iter();
-            match records.position(|record| record.state == State::Pending) {
-                Some(done) => return index + done - start,
-                None => index += last - first,
+            let done = segment.batch.lock().done_in(first..last);
+            index += done;
+            if done < last - first {
+                return index - start;
             }
         }
         end.saturating_sub(start)
     }
 
-    /// Changes the record of one task.
-    pub fn record_mut<T>(&self, index: usize, change: impl FnOnce(&mut Record) -> T) -> T {
-        let (batch, task) = self.locate(index);
-        change(&mut batch.lock().records[task as usize])
+    /// The user wants the task forgotten, if it has ended.
+    pub(crate) fn purge(&self, index: usize) {
+        let (segment, task) = self.locate(index);
+        segment.batch.lock().purge(task);
     }
 
     /// When the task was submitted.
     pub fn submitted(&self, index: usize) -> Stamp {
-        let (batch, task) = self.locate(index);
-        batch.lock().submitted(task).unwrap_or(batch.submitted)
+        let (segment, task) = self.locate(index);
+        segment.batch.lock().submitted(task).unwrap_or(segment.batch.submitted)
     }
 
     /// What the task wrote to this stream so far.
     pub fn written(&self, index: usize, stream: u8) -> String {
-        let (batch, task) = self.locate(index);
-        let changing = batch.lock();
+        let (segment, task) = self.locate(index);
+        let changing = segment.batch.lock();
         changing.written(task).map_or_else(String::new, |written| {
             if stream == 2 { written.stderr.clone() } else { written.stdout.clone() }
         })
@@ -304,11 +331,10 @@ impl Tasks {
     pub fn done(&self) -> usize {
         let count = |segment: &Segment| {
             let changing = segment.batch.lock();
-            if segment.tasks.len() == changing.records.len() {
-                return changing.done as usize;
+            if segment.tasks.len() == changing.len() as usize {
+                return changing.done() as usize;
             }
-            let tasks = segment.tasks.start as usize..segment.tasks.end as usize;
-            changing.records[tasks].iter().filter(|r| r.state != State::Pending).count()
+            segment.tasks.clone().filter(|task| changing.state(*task) != State::Pending).count()
         };
         self.segments.iter().map(count).sum()
     }
@@ -393,21 +419,19 @@ impl Tasks {
     /// Forgets the outcomes of these of them, or of all, not their records, where no set holds
     /// them that was not made from this one. Indexes must be below `len`.
     pub fn release(&self, indexes: Option<&[usize]>) {
-        let free = |batch: &Hold, tasks: Range<u32>| {
-            if batch.holders.load(Ordering::Acquire) == 1 {
-                let mut changing = batch.lock();
-                for index in tasks {
-                    changing.records[index as usize].parts = None;
-                }
+        let free = |segment: &Segment, tasks: Range<u32>| {
+            let mut changing = segment.batch.lock();
+            if segment.is_alone(&changing) {
+                changing.release(tasks);
             }
         };
         if let Some(indexes) = indexes {
             for index in indexes {
-                let (batch, task) = self.locate(*index);
-                free(batch, task..task + 1);
+                let (segment, task) = self.locate(*index);
+                free(segment, task..task + 1);
             }
         } else {
-            self.segments.iter().for_each(|segment| free(&segment.batch, segment.tasks.clone()));
+            self.segments.iter().for_each(|segment| free(segment, segment.tasks.clone()));
         }
     }
 
@@ -415,8 +439,8 @@ impl Tasks {
         let countdown = Arc::new(Countdown::new(ring));
         match until {
             Until::Task(index) => {
-                let (batch, task) = self.locate(index);
-                countdown.expect(batch.watch(task..task + 1, false, &countdown));
+                let (segment, task) = self.locate(index);
+                countdown.expect(segment.batch.watch(task..task + 1, false, &countdown));
             }
             Until::All | Until::Count(_) | Until::Failure => {
                 let failure = matches!(until, Until::Failure);

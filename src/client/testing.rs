@@ -84,8 +84,8 @@ fn numbers_are_consecutive_over_submissions() {
     let (core, memory) = core();
     let first = submit(&core, 3);
     let second = submit(&core, 2);
-    assert_eq!(first.ids().collect::<Vec<_>>(), [(SESSION, 0), (SESSION, 1), (SESSION, 2)]);
-    assert_eq!(second.ids().collect::<Vec<_>>(), [(SESSION, 3), (SESSION, 4)]);
+    assert_eq!(first.ids(SESSION).collect::<Vec<_>>(), [(SESSION, 0), (SESSION, 1), (SESSION, 2)]);
+    assert_eq!(second.ids(SESSION).collect::<Vec<_>>(), [(SESSION, 3), (SESSION, 4)]);
     assert_eq!(memory.said.lock().len(), 2);
     assert_eq!(core.submitted(), 5);
 }
@@ -185,7 +185,7 @@ fn sets_can_be_picked_and_joined_in_any_order() {
     let (core, _) = core();
     let (first, second) = (submit(&core, 3), submit(&core, 2));
     let joined = Tasks::join([&second, &first]).unwrap();
-    let numbers = |tasks: &Tasks| tasks.ids().map(|(_, seq)| seq).collect::<Vec<_>>();
+    let numbers = |tasks: &Tasks| tasks.ids(SESSION).map(|(_, seq)| seq).collect::<Vec<_>>();
     assert_eq!(numbers(&joined), [3, 4, 0, 1, 2]);
     let picked = joined.pick([4, 0, 1]);
     assert_eq!(numbers(&picked), [2, 3, 4]);
@@ -241,7 +241,7 @@ fn a_purged_task_is_forgotten_but_who_holds_it_keeps_it() {
     assert!(core.known(1).is_some(), "it is still pending");
     assert!(tasks.record(0, |record| record.parts.is_some()));
     let known: Vec<_> =
-        core.all_known().iter().flat_map(|tasks| tasks.ids().collect::<Vec<_>>()).collect();
+        core.all_known().iter().flat_map(|tasks| tasks.ids(SESSION).collect::<Vec<_>>()).collect();
     assert_eq!(known, [(SESSION, 1), (SESSION, 2)]);
     core.receive(result(1, Status::Ok, 1, 2), 3);
     core.receive(result(2, Status::Ok, 1, 2), 3);
@@ -255,7 +255,7 @@ fn watching_takes_no_numbers_from_submissions() {
     submit(&core, 1);
     core.watch(vec![(SessionId([9; 16]), 3)], 1);
     let own = submit(&core, 1);
-    assert_eq!(own.ids().collect::<Vec<_>>(), [(SESSION, 1)]);
+    assert_eq!(own.ids(SESSION).collect::<Vec<_>>(), [(SESSION, 1)]);
     assert_eq!(core.submitted(), 2);
     let said = memory.said.lock();
     assert!(matches!(said[1].head, FromClient::Watch { first, .. } if first >= 1 << 63));
@@ -390,7 +390,7 @@ fn a_watched_task_keeps_the_id_of_its_owner() {
     let (core, _) = core();
     let other = SessionId([9; 16]);
     let tasks = core.watch(vec![(other, 41)], 100);
-    assert_eq!(tasks.ids().collect::<Vec<_>>(), [(other, 41)]);
+    assert_eq!(tasks.ids(SESSION).collect::<Vec<_>>(), [(other, 41)]);
     assert!(core.outstanding().is_empty(), "another's task is not ours");
     let mut message = result(1 << 63, Status::Ok, 1, 2);
     if let ToClient::Result { submitted, .. } = &mut message.head {
@@ -470,10 +470,7 @@ fn values_are_given_in_the_order_asked_for_and_nothing_for_the_rest() {
     };
     assert_eq!(given(&[0, 1, 2, 3, 4]), [true, false, false, true, false]);
     assert_eq!(given(&[3, 0, 3]), [true; 3]);
-    assert_eq!(
-        tasks.values(&[3, 0])[1],
-        tasks.record(0, |r| r.parts.clone()).map(|p| p[0].clone())
-    );
+    assert_eq!(tasks.values(&[3, 0])[1], tasks.record(0, |r| r.parts.map(|p| p[0].clone())));
     tasks.release(Some(&[0]));
     assert_eq!(given(&[0]), [false]);
     assert_eq!(given(&[]), [true; 0]);

@@ -49,6 +49,7 @@ impl Uplink for Direct {
     }
 
     fn wants_pieces(&self) -> bool {
-        false
+        // A message is taken in as a whole, and what engines say meanwhile waits for that.
+        true
     }
 }

@@ -34,7 +34,7 @@ use crate::wire::{
 /// How often a client that takes nothing is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// Tasks of the embedded client that are taken in before the sockets are looked at again.
-const PORTION: usize = 1024;
+const PORTION: usize = 512;
 
 /// A controller that has not been started yet.
 pub(super) struct Shell {

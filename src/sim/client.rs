@@ -174,10 +174,10 @@ impl World {
             assert_eq!(client.core.engine_ids(), there, "the engines there are");
             assert!(client.watched.iter().all(Tasks::ready), "who watches is told");
             for tasks in &client.tasks {
-                for (index, (_, seq)) in tasks.ids().enumerate() {
+                for (index, (_, seq)) in tasks.ids(client.core.session).enumerate() {
                     let id = TaskId { client: ClientId(client.id), seq };
                     tasks.record(index, |record| {
-                        let part = record.parts.as_ref().and_then(|parts| parts.first());
+                        let part = record.parts.and_then(|parts| parts.first());
                         self.book.ended(id, record.state, part.map(|part| &part[..]));
                     });
                 }

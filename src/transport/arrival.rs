@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::directory::{SocketFile, random_name};
 use super::door::Keeper;
 use super::handshake::{kin, peer, say};
+use super::lifeline::Lifeline;
 use super::link::{Lanes, LinkError};
 use super::outbox::{Outbox, Shared};
 use super::session::{self, CloseReason, Kinship, Patience, Pulse, Sink};
@@ -70,6 +71,8 @@ impl Arrival {
         tokio::spawn(async move {
             match entry.open(&mut stop).await {
                 Ok((lanes, lifeline, kinship)) => {
+                    let beats = lifeline.beats();
+                    let lifeline = (lifeline, beats);
                     session::run(shared, stop, lanes, lifeline, sink, pulse, kinship).await;
                 }
                 Err(reason) => {
@@ -128,7 +131,7 @@ impl Entry {
     async fn open(
         self,
         stop: &mut oneshot::Receiver<()>,
-    ) -> Result<(Lanes<ZmqSender, ZmqReceiver>, UnixStream, Kinship), CloseReason> {
+    ) -> Result<(Lanes<ZmqSender, ZmqReceiver>, Lifeline, Kinship), CloseReason> {
         let Self { mut stream, sign, welcome, ctl, bulk } = self;
         let ((ctl, ctl_file), (bulk, bulk_file)) = (ctl, bulk);
         let peer = kin(&stream, sign.as_ref());
@@ -159,7 +162,10 @@ impl Entry {
         };
         drop((ctl_file, bulk_file));
         match greeted {
-            Ok(Ok(Some((lanes, kinship)))) => Ok((lanes, stream, kinship)),
+            Ok(Ok(Some((lanes, kinship)))) => match Lifeline::new(stream) {
+                Ok(lifeline) => Ok((lanes, lifeline, kinship)),
+                Err(error) => Err(CloseReason::Failed(error.to_string())),
+            },
             Ok(Ok(None)) => Err(CloseReason::Vanished),
             Ok(Err(LinkError(text))) => Err(CloseReason::Failed(text)),
             Err(_) => Err(CloseReason::Silent(HELLO_DEADLINE)),

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::directory::{self, DOOR};
 use super::handshake::{Unheard, hear, kin, say};
+use super::lifeline::Lifeline;
 use super::link::{Lanes, LinkError};
 use super::outbox::{Outbox, Shared};
 use super::session::{self, Kinship, Pulse, Sink};
@@ -142,7 +143,7 @@ pub(crate) fn jittered(pause: Duration) -> Duration {
 struct Opened {
     accepted: Accepted,
     lanes: Lanes<ZmqSender, ZmqReceiver>,
-    lifeline: UnixStream,
+    lifeline: Lifeline,
     kinship: Kinship,
 }
 
@@ -156,6 +157,8 @@ impl Opened {
         let outbox = Outbox::new(Arc::clone(&shared));
         let Self { accepted, lanes, lifeline, kinship } = self;
         let pulse = Pulse { silence, beat: accepted.beat };
+        let beats = lifeline.beats();
+        let lifeline = (lifeline, beats);
         tokio::spawn(session::run(shared, stop, lanes, lifeline, sink, pulse, kinship));
         (accepted, outbox)
     }
@@ -203,6 +206,7 @@ async fn open(directory: &Path, door: &Path, hello: &Hello) -> Result<Opened, Co
     };
     let lanes =
         lanes.map_err(|LinkError(detail)| ConnectError::Io { door: door.into(), detail })?;
+    let lifeline = Lifeline::new(lifeline).map_err(failed)?;
     Ok(Opened { accepted, lanes, lifeline, kinship })
 }
 

@@ -27,6 +27,9 @@ const TICK: Duration = Duration::from_millis(1);
 const DOZE: Duration = Duration::from_millis(64);
 /// What is queued this soon after a turn waits for the next one: a burst becomes few packets.
 const BURST: Duration = Duration::from_micros(250);
+/// After a turn its thread is left alone for so many times as long: who submits much is to be done
+/// with it soon, and what piled up meanwhile is seen to by whoever waits for it.
+const REST: u32 = 4;
 
 /// Whether a leader comes back at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +70,8 @@ struct State {
     stay: Stay,
     /// Threads that wait without leading.
     parked: usize,
-    /// When the last turn was.
-    turned: Option<Instant>,
+    /// Until when the thread that took the last turn is spared another.
+    spared: Option<Instant>,
     /// When the follower was last woken for something that was queued.
     poked: Option<Instant>,
     /// The life of the runtime is over.
@@ -76,8 +79,8 @@ struct State {
 }
 
 impl State {
-    fn turned_just_now(&self) -> bool {
-        self.turned.is_some_and(|turned| turned.elapsed() < BURST)
+    fn is_spared(&self) -> bool {
+        self.spared.is_some_and(|spared| Instant::now() < spared)
     }
 }
 
@@ -110,7 +113,7 @@ impl Drive {
                 urgent: true,
                 stay: Stay::Slices,
                 parked: 0,
-                turned: None,
+                spared: None,
                 poked: None,
                 over: false,
             }),
@@ -187,7 +190,7 @@ impl Drive {
         match state.holder {
             Holder::Nobody if state.over => return,
             Holder::Nobody => {
-                if !now && state.turned_just_now() {
+                if !now && state.is_spared() {
                     return;
                 }
             }
@@ -217,7 +220,7 @@ impl Drive {
     /// Whether [`nudge`](Self::nudge) would take a turn on this thread, which takes some time.
     pub fn is_due(&self) -> bool {
         let state = self.state.lock();
-        state.holder == Holder::Nobody && !state.turned_just_now()
+        state.holder == Holder::Nobody && !state.is_spared()
     }
 
     /// Whether nobody drives.
@@ -227,15 +230,18 @@ impl Drive {
 
     /// One turn of the runtime on this thread: all that can be done without waiting.
     fn turn(&self) {
+        let begin = Instant::now();
         // One yield lets everything run that can and looks at the sockets once.
         let turned = self.lead(Stay::Whole, async {
             tokio::task::yield_now().await;
             Some(())
         });
-        match turned {
-            Led::Not => (self.poke)(),
-            _ => self.state.lock().turned = Some(Instant::now()),
+        if turned == Led::Not {
+            return (self.poke)();
         }
+        let end = Instant::now();
+        let rest = BURST.max(REST * (end - begin));
+        self.state.lock().spared = Some(end + rest);
     }
 
     fn take(&self, stay: Stay) -> bool {

@@ -190,13 +190,16 @@ impl Flow {
         self.taken
     }
 
-    /// Time for a sign of life, unless data was sent since the last call.
-    pub(crate) fn beat(&mut self) {
+    /// Time for a sign of life, unless data was sent since the last call. It is a packet if there
+    /// is something to confirm; otherwise says that a byte on the lifeline is due.
+    pub(crate) fn beat(&mut self) -> bool {
         while self.lent.front().is_some_and(|(_, lent)| lent.has_arrived()) {
             self.lent.pop_front();
         }
-        self.beat_due = !self.sent_since_beat;
+        let is_due = !self.sent_since_beat;
         self.sent_since_beat = false;
+        self.beat_due = is_due && self.taken != self.told;
+        is_due && !self.beat_due
     }
 
     /// The peer tells what it has taken. Says whether the writer has something to do now.

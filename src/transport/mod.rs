@@ -17,6 +17,7 @@
 //! - [`place`]: the cluster's directory and its connection file;
 //! - [`Drive`]: which thread runs all this;
 //! - large parts that the peer can map are lent by `flow` and mapped by `reader` (see `memory`);
+//! - `lifeline`: the connection at the door once a session is open;
 //! - `link`: what a lane is to the tasks; `zmq`: the one file that knows `zeromq`.
 
 mod arrival;
@@ -27,6 +28,7 @@ mod drive;
 mod flow;
 mod handshake;
 mod inbox;
+mod lifeline;
 mod link;
 mod outbox;
 pub mod place;

@@ -12,6 +12,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::inbox::{Inbox, Taken};
+use super::lifeline::BEAT;
 use super::link::{Frames, LinkError, Receiver};
 use super::outbox::Shared;
 use super::session::{CloseReason, Event, Sink};
@@ -70,14 +71,16 @@ where
     }
 
     async fn step(&mut self) -> Result<(), CloseReason> {
-        let mut byte = [0];
+        let mut bytes = [0; 16];
         // Messages that wait for parts have been announced, so the bulk lane brings them even
         // when the ctl lane is not read.
         let has_room = self.inbox.held() < HELD_MAX;
         let frames = tokio::select! {
             biased;
             _ = &mut self.stop => return Err(CloseReason::Aborted),
-            read = self.lifeline.read(&mut byte) => return self.on_lifeline(read).await,
+            read = self.lifeline.read(&mut bytes) => {
+                return self.on_lifeline(read.map(|count| &bytes[..count])).await;
+            }
             frames = self.ctl.recv(), if has_room => frames.map(|frames| (true, frames)),
             frames = self.bulk.recv(), if self.early.is_none() => {
                 frames.map(|frames| (false, frames))
@@ -208,19 +211,26 @@ where
         outcome
     }
 
-    async fn on_lifeline(&mut self, read: std::io::Result<usize>) -> Result<(), CloseReason> {
-        if matches!(read, Ok(1..)) {
-            return Err(CloseReason::Protocol("data on the lifeline".into()));
+    async fn on_lifeline(&mut self, read: std::io::Result<&[u8]>) -> Result<(), CloseReason> {
+        match read {
+            Ok([]) | Err(_) => Err(self.on_end().await),
+            Ok(bytes) if bytes.iter().all(|byte| *byte == BEAT) => {
+                self.shared.hear();
+                Ok(())
+            }
+            Ok(_) => Err(CloseReason::Protocol("data on the lifeline".into())),
         }
-        Err(self.on_end().await)
     }
 
     /// A lane broke. If that is because the peer ended, the lifeline says so within moments.
     async fn on_error(&mut self, error: LinkError) -> Result<(), CloseReason> {
-        let mut byte = [0];
-        match timeout(SEND_STALL, self.lifeline.read(&mut byte)).await {
-            Ok(Ok(0) | Err(_)) => Err(self.on_end().await),
-            _ => Err(CloseReason::Failed(error.to_string())),
+        let end = async {
+            let mut bytes = [0; 16];
+            while let Ok(1..) = self.lifeline.read(&mut bytes).await {}
+        };
+        match timeout(SEND_STALL, end).await {
+            Ok(()) => Err(self.on_end().await),
+            Err(_) => Err(CloseReason::Failed(error.to_string())),
         }
     }
 

@@ -133,7 +133,7 @@ pub(crate) async fn run<In, T, S, R, L>(
     shared: Arc<Shared>,
     stop: oneshot::Receiver<()>,
     lanes: Lanes<S, R>,
-    lifeline: L,
+    (lifeline, beat): (L, impl FnMut() + Send + 'static),
     sink: Sink<In, T>,
     pulse: Pulse,
     kinship: Kinship,
@@ -149,7 +149,7 @@ pub(crate) async fn run<In, T, S, R, L>(
         shared.flow.lock().may_lend();
     }
     let Lanes { ctl: (ctl_out, ctl_in), bulk: (bulk_out, bulk_in) } = lanes;
-    let writer = Writer::new(Arc::clone(&shared), ctl_out, bulk_out, pulse);
+    let writer = Writer::new(Arc::clone(&shared), ctl_out, bulk_out, beat, pulse);
     let writer = tokio::spawn(writer.run());
     let reader =
         Reader::new(Arc::clone(&shared), stop, ctl_in, bulk_in, lifeline, &sink, kinship.peer);

@@ -27,10 +27,12 @@ pub(crate) const TICKS_OF_SILENCE: u32 = 5;
 const RARELY: u32 = 15;
 
 /// See the module.
-pub(crate) struct Writer<S> {
+pub(crate) struct Writer<S, B> {
     shared: Arc<Shared>,
     ctl: S,
     bulk: S,
+    /// Gives a sign of life on the lifeline.
+    beat: B,
     period: Duration,
     silence: Option<Duration>,
     ticks: u32,
@@ -40,12 +42,12 @@ pub(crate) struct Writer<S> {
     goodbye: Option<(Instant, u64)>,
 }
 
-impl<S: Sender> Writer<S> {
-    pub(crate) fn new(shared: Arc<Shared>, ctl: S, bulk: S, pulse: Pulse) -> Self {
-        let Pulse { silence, beat } = pulse;
-        let period = silence.map_or(beat, |silence| silence / TICKS_OF_SILENCE);
+impl<S: Sender, B: FnMut() + Send + 'static> Writer<S, B> {
+    pub(crate) fn new(shared: Arc<Shared>, ctl: S, bulk: S, beat: B, pulse: Pulse) -> Self {
+        let silence = pulse.silence;
+        let period = silence.map_or(pulse.beat, |silence| silence / TICKS_OF_SILENCE);
         let period = period.max(Duration::from_millis(1));
-        Self { shared, ctl, bulk, period, silence, ticks: 0, unheard: 0, goodbye: None }
+        Self { shared, ctl, bulk, beat, period, silence, ticks: 0, unheard: 0, goodbye: None }
     }
 
     pub(crate) async fn run(mut self) {
@@ -103,8 +105,8 @@ impl<S: Sender> Writer<S> {
         // as from a process that was stopped, and goes on when it hears something.
         let is_due =
             self.silence.is_none() || self.unheard > 0 || self.ticks.is_multiple_of(RARELY);
-        if is_due && self.unheard < BEATS_UNHEARD {
-            self.shared.flow.lock().beat();
+        if is_due && self.unheard < BEATS_UNHEARD && self.shared.flow.lock().beat() {
+            (self.beat)();
         }
         match self.silence {
             Some(silence) if self.period * self.unheard >= silence => {

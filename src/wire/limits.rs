@@ -45,7 +45,7 @@ pub const PACKET_CREDIT: u64 = 1024;
 pub const CHUNK_CREDIT: u64 = 64;
 
 /// A sign of life is sent to a peer that counts silence when nothing else was for this long. Each
-/// wakes both processes; two fall into the three seconds after which silence looks suspicious.
+/// wakes both processes once; two fall into the three seconds after which silence looks suspicious.
 pub const HEARTBEAT: Duration = Duration::from_millis(1250);
 /// Signs of life sent to a peer that gives none itself; further ones would only fill its queue.
 pub const BEATS_UNHEARD: u32 = 60;

@@ -120,10 +120,10 @@ fn a_client_elsewhere_sees_the_same_engines_and_results() {
     let tasks = submit(&remote.core, numbered(3000));
     check_numbered(&tasks);
     // By id, from the other client.
-    let ids: Vec<_> = tasks.ids().skip(2990).collect();
+    let ids: Vec<_> = tasks.ids(remote.core.session).skip(2990).collect();
     let watched = embedded.core.watch(ids.clone(), wall_clock());
     assert!(watched.wait(Until::All).until(soon()));
-    assert_eq!(watched.ids().collect::<Vec<_>>(), ids);
+    assert_eq!(watched.ids(embedded.core.session).collect::<Vec<_>>(), ids);
     watched.record(0, |record| {
         assert_eq!(record.state, State::Ok);
         assert_eq!(record.parts.as_ref().unwrap()[0], "2990");
@@ -154,7 +154,7 @@ fn large_parts_arrive_whole_and_in_their_places() {
         let tasks = submit(core, sent.clone());
         assert!(tasks.wait(Until::All).until(soon()));
         for (index, parts) in sent.iter().enumerate() {
-            tasks.record(index, |record| assert!(record.parts.as_ref() == Some(parts)));
+            tasks.record(index, |record| assert!(record.parts == Some(parts)));
         }
     }
     remote.close();
@@ -168,7 +168,7 @@ fn what_was_submitted_before_a_client_closed_is_delivered() {
     let embedded = Embedded::start(&directory, String::new(), BOUND, Care::default()).unwrap();
     let remote = try_connect(&directory, "").unwrap();
     let tasks = submit(&remote.core, numbered(1000));
-    let ids: Vec<_> = tasks.ids().collect();
+    let ids: Vec<_> = tasks.ids(remote.core.session).collect();
     remote.close();
     // The tasks run though their client is gone, and others can have their results.
     let engine = echo(directory.clone());

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from oarlock import _oarlock
+from oarlock._about import About
 from oarlock.mapresult import AsyncMapResult
 from oarlock.result import AsyncResult, of_call
 from oarlock.serialize import dumps, pack_function
@@ -61,6 +62,8 @@ class LoadBalancedView(Retried, View):
     )
 
     ordered: bool
+    # Of the last call; the next one is mostly of the same function.
+    _about: About | None = None
 
     def __init__(self, client: "Client", targets: Any = None, **flags: Any) -> None:
         """Choose among `targets` of `client`.
@@ -145,7 +148,10 @@ class LoadBalancedView(Retried, View):
             tasks = self._submit_with(func, body, send, label)
         elif label is not None:
             client._link.labels.add(tasks.first or 0, 1, label)
-        return of_call(client, tasks, name, label)
+        about = self._about
+        if about is None or about.fname is not name or about.label is not label:
+            about = self._about = About(client, name, None, True, label, False)
+        return of_call(about, tasks)
 
     # --- map
 

@@ -9,7 +9,7 @@ use super::kit::{Say, with_parts};
 use crate::transport::flow::{Flow, Outgoing};
 use crate::transport::inbox::{Inbox, Taken};
 use crate::transport::link::Frames;
-use crate::wire::codec::{Kind, decode, read_chunk_header};
+use crate::wire::codec::{Acks, Kind, decode, read_chunk_header};
 use crate::wire::limits::{CHUNK, CHUNK_CREDIT, PACKET_CREDIT};
 use crate::wire::{Message, limits};
 
@@ -191,25 +191,36 @@ fn a_peer_that_sends_ahead_of_its_credit_is_found_out() {
 #[test]
 fn an_acknowledgement_is_never_answered() {
     let (mut ours, mut theirs) = (Flow::default(), Flow::default());
-    ours.beat();
-    let Some(Outgoing::Packet((header, _))) = ours.next() else { panic!("a beat was due") };
+    ours.took(1, 0, false);
+    assert!(!ours.beat());
+    let Some(Outgoing::Packet((header, _))) = ours.next() else { panic!("a packet was due") };
     let arrived = decode::<Say>(&header, b"").unwrap();
     assert_eq!(arrived.kind, Kind::Ack);
+    theirs.push(with_parts(Say::Free(0), &[])).unwrap();
+    assert!(theirs.next().is_some());
     assert!(!theirs.confirm(arrived.acks).unwrap());
     assert!(theirs.next().is_none() && ours.next().is_none());
 }
 
 #[test]
-fn a_beat_is_sent_at_every_tick_without_data_and_at_no_other() {
+fn a_beat_is_given_at_every_tick_without_data_and_at_no_other() {
     let mut flow = Flow::default();
     for _ in 0..3 {
-        flow.beat();
-        assert!(flow.next().is_some() && flow.next().is_none());
+        assert!(flow.beat() && flow.next().is_none());
     }
     flow.push(with_parts(Say::Free(0), &[])).unwrap();
     assert!(flow.next().is_some());
-    flow.beat();
-    assert!(flow.next().is_none());
+    assert!(!flow.beat() && flow.next().is_none());
+}
+
+#[test]
+fn a_beat_confirms_what_was_taken_once() {
+    let mut flow = Flow::default();
+    flow.took(1, 0, false);
+    assert!(!flow.beat());
+    let Some(Outgoing::Packet((header, _))) = flow.next() else { panic!("a packet was due") };
+    assert_eq!(decode::<Say>(&header, b"").unwrap().acks, Acks { ctl: 1, bulk: 0 });
+    assert!(flow.beat() && flow.next().is_none());
 }
 
 #[test]

@@ -226,6 +226,7 @@ pub(super) struct Raw {
     pub(super) ctl: (mpsc::Sender<Frames>, mpsc::Receiver<Frames>),
     pub(super) bulk: (mpsc::Sender<Frames>, mpsc::Receiver<Frames>),
     pub(super) lifeline: DuplexStream,
+    pub(super) beats: mpsc::Receiver<()>,
 }
 
 /// A session over memory; a lane holds `room` messages before it makes the sender wait.
@@ -243,7 +244,11 @@ pub(super) fn raw_kin(room: usize, silence: Option<Duration>, kinship: Kinship) 
     let lanes = Lanes { ctl: (Out(ctl_out), In(ctl_in)), bulk: (Out(bulk_out), In(bulk_in)) };
     let (sink, events) = sink();
     let pulse = Pulse { silence, beat: HEARTBEAT };
+    let (beat, beats) = mpsc::channel(1000);
+    let lifeline = (lifeline, move || {
+        let _ = beat.try_send(());
+    });
     tokio::spawn(session::run(shared, stop, lanes, lifeline, sink, pulse, kinship));
-    let raw = Raw { ctl: (ctl_near, ctl_far), bulk: (bulk_near, bulk_far), lifeline: far };
+    let raw = Raw { ctl: (ctl_near, ctl_far), bulk: (bulk_near, bulk_far), lifeline: far, beats };
     (Peer { outbox, events }, raw)
 }

@@ -85,7 +85,7 @@ async fn end(loan: Loan, pid: Option<u32>, stays: bool) -> CloseReason {
     let kinship = Kinship { peer: pid, reads_us: false };
     let (mut peer, far): (Peer, Raw) = raw_kin(8, None, kinship);
     far.ctl.0.send(lending(loan)).await.unwrap();
-    let Raw { ctl: _ctl, bulk: _bulk, lifeline } = far;
+    let Raw { ctl: _ctl, bulk: _bulk, lifeline, .. } = far;
     let _lifeline = stays.then_some(lifeline);
     let (heads, reason) = peer.rest().await;
     assert!(heads.is_empty(), "nothing of it is delivered");

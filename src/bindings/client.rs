@@ -630,6 +630,14 @@ fn question(kind: &str, argument: Option<&Bound<'_, PyAny>>) -> PyResult<Request
         "shutdown" => Request::Shutdown(engines(argument.ok_or_else(missing)?.extract()?)),
         "restart" => Request::Restart(engines(argument.ok_or_else(missing)?.extract()?)),
         "engine_status" => Request::EngineStatus,
+        "engines_timeout" => {
+            let seconds: Option<f64> = argument.map(PyAnyMethods::extract).transpose()?.flatten();
+            let time = seconds.map_or(Ok(Duration::MAX), Duration::try_from_secs_f64);
+            let time = time.map_err(|_| {
+                PyValueError::new_err("engines_timeout must be a number of seconds or None")
+            })?;
+            Request::Patience(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        }
         "signal" => {
             let (ids, number) = argument.ok_or_else(missing)?.extract()?;
             Request::Signal(engines(ids), number)

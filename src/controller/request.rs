@@ -24,6 +24,12 @@ impl Turn<'_> {
                 self.out.push(Effect::TellHealth(client, id, health));
                 return;
             }
+            Request::Patience(patience) => {
+                if let Some(client) = self.state.clients.alive(client) {
+                    client.patience = patience;
+                }
+                Reply::Done
+            }
             Request::Stop => {
                 stop = true;
                 Reply::Done

@@ -19,7 +19,7 @@ use crate::client::{Core, Submission};
 use crate::clock::wall_clock;
 use crate::controller::{Care, Embedded, Recipe};
 use crate::wire::message::runs;
-use crate::wire::{EngineId, FuncId, Kind, Reply, Request, Rules, SessionId, Target};
+use crate::wire::{EngineId, FuncId, Health, Kind, Reply, Request, Rules, SessionId, Target};
 
 enum Controller {
     Embedded(Embedded),
@@ -667,7 +667,8 @@ fn answer(py: Python<'_>, reply: Reply) -> PyResult<Bound<'_, PyAny>> {
             .into_any())
         }
         Reply::EngineStatus(engines, failures) => {
-            let engines = engines.into_iter().map(|e| (e.id.0, e.silent, e.suspect, e.busy));
+            let told = |e: Health| (e.id.0, e.silent, e.suspect, e.busy, e.memory, e.memory_limit);
+            let engines = engines.into_iter().map(told);
             Ok((engines.collect::<Vec<_>>(), failures).into_pyobject(py)?.into_any())
         }
         Reply::History(ids) => {

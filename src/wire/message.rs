@@ -270,6 +270,10 @@ pub struct Health {
     pub suspect: bool,
     /// Seconds its present task has been running; `None` without one.
     pub busy: Option<f64>,
+    /// Bytes of its process that are in memory; `None` if nobody knows.
+    pub memory: Option<u64>,
+    /// Bytes that it and others in its control groups may use.
+    pub memory_limit: Option<u64>,
 }
 
 /// The answer to a [`Request`].

@@ -35,7 +35,7 @@ def main() -> int:
             rig.begin()
         print("each: MB, shared ones by share/MB of its own/descriptors/threads/segments mapped")
         start = time.monotonic()
-        _run(rigs, start, seconds, every)
+        _run(rigs, start, seconds, every, options.controller_dies)
         for rig in rigs:
             rig.end()
     except (HungError, BrokenPipeError) as failure:
@@ -46,11 +46,15 @@ def main() -> int:
     return _judge(rigs, WARM * seconds, hung)
 
 
-def _run(rigs: list[Rig], start: float, seconds: float, every: float) -> None:
+def _run(rigs: list[Rig], start: float, seconds: float, every: float, dies: bool) -> None:
     while (left := start + seconds - time.monotonic()) > 0:
         turn = min(every, left)
         for rig in rigs:
             rig.load(turn)
+        if dies:
+            time.sleep(turn / 2)
+            for rig in rigs:
+                rig.replace_controller()
         for rig in rigs:
             rig.rest(turn)
         at = time.monotonic() - start
@@ -97,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     seed = random.randrange(10**6)
     parser.add_argument("--seed", type=int, default=seed, help="of the order of steps")
     parser.add_argument("--every", type=float, help="seconds between two looks")
+    kill = "kill the controller of the standalone cluster every time, and start another"
+    parser.add_argument("--controller-dies", action="store_true", help=kill)
     parser.add_argument("--only", choices=KINDS, help="one kind of cluster")
     return parser
 

@@ -41,12 +41,11 @@ class Rig:
         self.told: dict[str, Any] = {"steps": 0, "tasks": 0, "harm": 0}
         self.failures: list[str] = []
         self._controller: subprocess.Popen[bytes] | None = None
+        self._where = f"soak-{os.getpid()}"
         where, env = EMBEDDED, STEADY | os.environ
         if kind != EMBEDDED:
-            where = f"soak-{os.getpid()}"
-            command = [sys.executable, "-m", "oarlock", "start", "-n", str(ENGINES), "--restart"]
-            command += ["--suspect-after", "1", "--lost-after", "2", "--cluster-id", where]
-            self._controller = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+            where = self._where
+            self._controller = self._start_controller()
         self._rig = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.soak.rig", where, str(seed)],
             env=env,
@@ -55,6 +54,19 @@ class Rig:
             text=True,
             bufsize=1,
         )
+
+    def _start_controller(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "oarlock", "start", "-n", str(ENGINES), "--restart"]
+        command += ["--suspect-after", "1", "--lost-after", "2", "--cluster-id", self._where]
+        return subprocess.Popen(command, env=STEADY | os.environ, stdout=subprocess.DEVNULL)
+
+    def replace_controller(self) -> None:
+        """Kill the controller, if it is a process of its own, and start another in its place."""
+        if self._controller is not None:
+            self._controller.kill()
+            self._controller.wait()
+            self._controller = self._start_controller()
+            self.roles["standalone controller"] = self._controller.pid
 
     def begin(self) -> None:
         """Wait until it is ready for load."""
@@ -96,11 +108,15 @@ class Rig:
             self._await(self._controller)
 
     def kill(self) -> None:
-        """End what is left, whatever it does. Engines end with who started them."""
+        """End what is left, whatever it does."""
         for process in (self._rig, self._controller):
             if process is not None and process.poll() is None:
                 process.kill()
                 process.wait()
+                if process is self._controller:
+                    # Its engines wait for another to take its place.
+                    stop = [sys.executable, "-m", "oarlock", "stop", self._where]
+                    subprocess.run(stop, check=False, stdout=subprocess.DEVNULL)
 
     def slopes(self, role: str, since: float) -> dict[str, trend.Slope]:
         """What each thing that a role holds grows by, from some time on."""

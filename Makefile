@@ -10,12 +10,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
+# How long `make soak` takes.
+MINUTES ?= 5
 # Arguments for pytest, e.g. make test-python ARGS='-k map'.
 ARGS ?=
 
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find src -name '*.rs' 2>/dev/null)
 
-.PHONY: help setup build develop compiled demo test test-rust test-python lint fmt types bench bench-quick bench-core clean
+.PHONY: help setup build develop compiled demo test test-rust test-python lint fmt types bench bench-quick bench-core soak clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +84,9 @@ bench: compiled  ## compare with other tools that are installed
 
 bench-quick: compiled  ## the same in a minute
 	$(BIN)/python -m benchmarks --quick
+
+soak: compiled  ## load clusters with everything at once for MINUTES=5 and see what grows
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
 bench-core:  ## time the Rust core alone; needs no Python
 	cargo bench --no-default-features --bench core

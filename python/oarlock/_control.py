@@ -83,10 +83,14 @@ class Control:
             targets: ``'all'``, an engine id, or a list of ids.
 
         Returns:
-            ``{<id>: {'state': s, 'silent': t, 'busy': b, 'pid': p, 'host': h}, ...}``. The state is
+            ``{<id>: {'state': s, 'silent': t, 'busy': b, 'memory': m, 'memory_limit': l, 'pid': p,
+            'host': h}, ...}``. The state is
             ``'alive'``, or ``'suspect'`` when the last sign of life is longer ago than the
             cluster's ``suspect_after``; ``silent`` is how long ago, and ``busy`` how long the
             present task has been running there, both in seconds. ``busy`` is None without a task.
+            ``memory`` is what its process has in memory, in bytes, large arrays that it shares with
+            others included; ``memory_limit`` is what it and others in its control group, or on the
+            host, may have together. Both are None when nobody knows.
             For an engine id just its inner dict.
 
         Raises:
@@ -104,12 +108,19 @@ class Control:
         engines, _ = self._ask("engine_status")
         known = {number: (pid, host) for number, _, pid, host in self._core.engines()}
         status = {}
-        for number, silent, suspect, busy in engines:
+        for number, silent, suspect, busy, memory, limit in engines:
             if wanted is None or number in wanted:
                 pid, host = known.get(number, (None, None))
                 state = "suspect" if suspect else "alive"
-                one = {"state": state, "silent": silent, "busy": busy, "pid": pid, "host": host}
-                status[number] = one
+                status[number] = {
+                    "state": state,
+                    "silent": silent,
+                    "busy": busy,
+                    "memory": memory,
+                    "memory_limit": limit,
+                    "pid": pid,
+                    "host": host,
+                }
         if not isinstance(aim, int):
             return status
         if aim not in status:

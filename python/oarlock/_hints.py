@@ -28,8 +28,8 @@ def say_away(away: bool) -> None:
 def why_nothing_runs(client: "Client") -> str:
     """Why the tasks of a client wait, with what helps, when no engine is there; else empty.
 
-    Tasks of load-balanced views wait for engines by design, so this is no failure, but a person
-    who looks at them has to be told.
+    Tasks of load-balanced views wait for engines, so this is no failure yet, but a person who looks
+    at them has to be told.
     """
     if client._core.away:
         return AWAY
@@ -40,4 +40,11 @@ def why_nothing_runs(client: "Client") -> str:
         if client.cluster is not None
         else f"start engines with `python -m oarlock.engine {client._core.directory}`"
     )
-    return f"no engine is there, so what is left waits for one\n\nhint: {how}, or cancel()"
+    limit = client.engines_timeout
+    until = "" if limit is None else f", for {limit:g} s at most"
+    return f"no engine is there, so what is left waits for one{until}\n\nhint: {how}, or cancel()"
+
+
+def no_engines(client: "Client") -> str:
+    """The number of engines in words, when there is none; else empty."""
+    return "" if client._core.closed or client._core.engine_ids() else engines(0)

@@ -278,6 +278,8 @@ def _withdrawn(tasks: "_oarlock.Tasks", index: int, status: int) -> Exception:
     if status == GONE:
         gone = error.ClosedClient if "client was closed" in why else error.ControllerLost
         return gone(f"task {msg_id} was unfinished and its outcome will not arrive: {why}")
+    if why.startswith("no engine was there"):
+        return error.NoEnginesRegistered(f"task {msg_id} was not run: {why}")
     kind = error.UnknownTask if why.startswith("no such task") else error.TaskRefused
     return kind(f"task {msg_id} was refused: {why}")
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _CLOSED: Final = "closed"
 
+# Seconds tasks wait while no engine is there, unless the controller is told otherwise.
+ENGINES_TIMEOUT: Final = 60.0
+
 
 class Client(Control, Waiting):
     """Your session with a cluster: the engines there are, views on them, and the tasks you sent.
@@ -60,6 +63,7 @@ class Client(Control, Waiting):
         directory: "str | PathLike[str] | None" = None,
         lease: float | None = 600.0,
         reconnect: float | None = None,
+        engines_timeout: float | None = ENGINES_TIMEOUT,
     ) -> None:
         """Connect to a cluster that runs already.
 
@@ -76,6 +80,7 @@ class Client(Control, Waiting):
             reconnect: Seconds to wait, when the controller of a standalone cluster was killed, for
                 another to take its place (``oarlock start`` again); then everything ends with
                 `ControllerLost`. None for as long as its engines wait for it, 0 for not at all.
+            engines_timeout: The attribute of this name.
 
         Raises:
             FileNotFoundError: When no such cluster runs; says how to start one. At once.
@@ -86,6 +91,12 @@ class Client(Control, Waiting):
         self._adopt(
             _oarlock.Client.connect(where, timeout, lease, reconnect), cluster, owns_core=True
         )
+        if engines_timeout != ENGINES_TIMEOUT:
+            try:
+                self.engines_timeout = engines_timeout
+            except BaseException:
+                self.close()
+                raise
 
     @classmethod
     def _from_core(cls, core: _oarlock.Client, cluster: "Cluster | None") -> Self:
@@ -103,6 +114,7 @@ class Client(Control, Waiting):
         self.session: str = core.session
         self.cluster = cluster
         self.block = False
+        self._engines_timeout: float | None = ENGINES_TIMEOUT
         _forks.remember(self)
 
     # --- engines
@@ -175,6 +187,35 @@ class Client(Control, Waiting):
         Tasks can be submitted and cancelled meanwhile; the next controller is told.
         """
         return self._core.away
+
+    @property
+    def engines_timeout(self) -> float | None:
+        """Seconds that load-balanced tasks of this client wait while no engine is there at all.
+
+        When its oldest one has waited so long, all of them end with `NoEnginesRegistered`, which
+        says how the last engine ended. None lets them wait for ever. May be set at any time, also
+        for tasks that wait already. 60 unless `Client` or `Cluster` was told otherwise.
+
+        Raises:
+            ValueError: Set to a negative number.
+
+        Example:
+            >>> with oarlock.Cluster(n=0, engines_timeout=0.1) as empty:
+            ...     empty.load_balanced_view().apply_sync(abs, -1)
+            Traceback (most recent call last):
+            oarlock.error.NoEnginesRegistered: task ..._0 was not run: no engine ...
+        """
+        # An embedded core outlives its client objects, and its cluster knows what it was told.
+        return self._keeper._engines_timeout
+
+    @engines_timeout.setter
+    def engines_timeout(self, seconds: float | None) -> None:
+        self._ask("engines_timeout", seconds)
+        self._keeper._engines_timeout = seconds
+
+    @property
+    def _keeper(self) -> "Client | Cluster":
+        return self if self._owns_core or self.cluster is None else self.cluster
 
     # --- views
 

@@ -19,7 +19,7 @@ use crate::client::{Core, Submission};
 use crate::clock::wall_clock;
 use crate::controller::{Care, Embedded, Recipe};
 use crate::wire::message::runs;
-use crate::wire::{EngineId, FuncId, Kind, Reply, Request, Rules, SessionId, Target};
+use crate::wire::{EngineId, FuncId, Health, Kind, Reply, Request, Rules, SessionId, Target};
 
 enum Controller {
     Embedded(Embedded),
@@ -639,6 +639,14 @@ fn question(kind: &str, argument: Option<&Bound<'_, PyAny>>) -> PyResult<Request
         "shutdown" => Request::Shutdown(engines(argument.ok_or_else(missing)?.extract()?)),
         "restart" => Request::Restart(engines(argument.ok_or_else(missing)?.extract()?)),
         "engine_status" => Request::EngineStatus,
+        "engines_timeout" => {
+            let seconds: Option<f64> = argument.map(PyAnyMethods::extract).transpose()?.flatten();
+            let time = seconds.map_or(Ok(Duration::MAX), Duration::try_from_secs_f64);
+            let time = time.map_err(|_| {
+                PyValueError::new_err("engines_timeout must be a number of seconds or None")
+            })?;
+            Request::Patience(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        }
         "signal" => {
             let (ids, number) = argument.ok_or_else(missing)?.extract()?;
             Request::Signal(engines(ids), number)
@@ -668,7 +676,8 @@ fn answer(py: Python<'_>, reply: Reply) -> PyResult<Bound<'_, PyAny>> {
             .into_any())
         }
         Reply::EngineStatus(engines, failures) => {
-            let engines = engines.into_iter().map(|e| (e.id.0, e.silent, e.suspect, e.busy));
+            let told = |e: Health| (e.id.0, e.silent, e.suspect, e.busy, e.memory, e.memory_limit);
+            let engines = engines.into_iter().map(told);
             Ok((engines.collect::<Vec<_>>(), failures).into_pyobject(py)?.into_any())
         }
         Reply::History(ids) => {

@@ -34,8 +34,13 @@ pub(crate) struct Again {
     sent: BTreeMap<u64, Sent>,
     /// Tasks that are no longer wanted, as the controller was told.
     cancelled: BTreeMap<u64, Option<u32>>,
+    /// How long tasks wait while no engine is there, if that was said.
+    patience: Option<u64>,
     took: Took,
 }
+
+/// The number of a question to which no answer is waited for.
+const UNASKED: u64 = 0;
 
 /// Outcomes that have arrived, as far as the controller was not told.
 #[derive(Default)]
@@ -72,6 +77,13 @@ impl Again {
         let Some((first, left, func)) = message.head.tasks() else { return };
         let body = func.and_then(body);
         self.sent.insert(first, Sent { message: message.clone(), body, left });
+    }
+
+    /// Something is about to be asked.
+    pub(crate) fn ask(&mut self, question: &Request) {
+        if let Request::Patience(patience) = question {
+            self.patience = Some(*patience);
+        }
     }
 
     /// A task is no longer wanted.
@@ -166,10 +178,14 @@ impl Core {
             // It could be sent before, or is short.
             let _ = self.uplink.push(Message { head, parts });
         };
+        let again = again.lock();
+        if let Some(patience) = again.patience {
+            let body = Request::Patience(patience);
+            say(FromClient::Request { id: UNASKED, body }, Parts::new());
+        }
         for (func, body) in functions.bodies() {
             say(FromClient::Func(func), Parts::from_buf([body]));
         }
-        let again = again.lock();
         for sent in again.sent.values() {
             let pieces = sent.pieces(|seq| self.is_pending(seq));
             let func = sent.message.head.tasks().and_then(|(_, _, func)| func);

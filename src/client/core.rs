@@ -604,6 +604,9 @@ impl Core {
 
     /// Asks; the answer is fetched by [`Core::answer`].
     pub fn ask(&self, body: Request) -> u64 {
+        if let Some(again) = &self.again {
+            again.lock().ask(&body);
+        }
         let id = {
             let mut replies = self.replies.lock();
             replies.next += 1;

@@ -30,6 +30,7 @@ impl State {
         self.check_movable();
         self.check_funcs();
         self.check_clients();
+        self.check_deserted();
         assert_eq!(self.outcomes.totals(), self.outcomes.recount(), "what is kept is counted");
     }
 

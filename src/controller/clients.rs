@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use crate::wire::message::WATCHED;
 use crate::wire::{ClientId, SessionId};
 
+use super::deserted::PATIENCE;
 use super::hash::{Map, Set};
 
 /// One client.
@@ -14,6 +15,8 @@ pub(crate) struct Client {
     pub(crate) alive: bool,
     /// Nanoseconds its unfinished tasks run on when it is not.
     pub(crate) lease: u64,
+    /// Nanoseconds its tasks wait while no engine is there; `u64::MAX` for ever.
+    pub(crate) patience: u64,
     /// The lowest number it may use next. Numbers only grow, so that whatever arrives twice is
     /// noticed without remembering what has finished.
     pub(crate) next: u64,
@@ -43,6 +46,7 @@ impl Clients {
             session,
             alive: true,
             lease,
+            patience: PATIENCE,
             next: 0,
             next_watched: WATCHED,
             funcs: Set::default(),
@@ -102,6 +106,11 @@ impl Clients {
     /// The clients a session has had, the latest first.
     pub(crate) fn of_session(&self, session: SessionId) -> impl Iterator<Item = ClientId> {
         self.sessions.get(&session).into_iter().flat_map(|ids| ids.iter().rev().copied())
+    }
+
+    /// Nanoseconds the tasks of a client wait while no engine is there; 0 if none of it is known.
+    pub(crate) fn patience(&self, id: ClientId) -> u64 {
+        self.map.get(&id).map_or(0, |client| client.patience)
     }
 
     /// The session of a client of which something is known.

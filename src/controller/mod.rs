@@ -10,6 +10,7 @@
 //! - `schedule`, `lanes`, `ranks`: which engine gets which task, and what is taken back.
 //! - `resume`, `receipts`: what lets a controller go on where one that was killed ended.
 //! - `settle`, `outcomes`: the end of a task, told once and kept for a while.
+//! - `deserted`: what waits while no engine is there.
 //! - `run`, `incoming`, `inbox`, `admit`, `send`, `losses`, `stop`, `embedded`, `standalone`: the
 //!   shell; `ledger`, `inherit`: what it leaves to one that follows it; `processes`, `spawn`,
 //!   `memory_kills`: the processes behind engines. The only files here with I/O.
@@ -21,6 +22,7 @@ mod admit;
 mod attempts;
 mod check;
 mod clients;
+mod deserted;
 mod embedded;
 mod engines;
 mod event;

@@ -26,6 +26,12 @@ impl Reactor {
     pub fn handle(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
         let mut turn = Turn { state: &mut self.state, now, out };
         turn.expire();
+        let submitted = match &event {
+            Event::FromClient(client, said) => {
+                matches!(said.head, FromClient::Submit { .. }).then_some(*client)
+            }
+            _ => None,
+        };
         turn.end_resume();
         match event {
             Event::ClientJoined { client, session, lease } => {
@@ -43,8 +49,12 @@ impl Reactor {
             Event::EngineBack { info, ticket, running } => {
                 turn.on_engine_back(info, ticket, running);
             }
-            Event::EngineMissing { engine, cause } => turn.on_engine_missing(engine, cause),
+            Event::EngineMissing { engine, cause } => {
+                turn.remember_end(engine, &cause);
+                turn.on_engine_missing(engine, cause);
+            }
             Event::EngineLost { engine, begun, cause, output } => {
+                turn.remember_end(engine, &cause);
                 turn.on_engine_lost(engine, begun, cause, output);
             }
             Event::FromClient(client, message) => turn.on_client(client, message),
@@ -52,13 +62,15 @@ impl Reactor {
         }
         // Last, so that nothing is said to one that has just gone.
         turn.end_leases();
+        turn.look_for_engines(submitted);
     }
 
     /// When something is to be done even if nothing happens: then it wants a [`Event::Tick`]. By the
     /// clock of [`Now::mono`].
     pub fn deadline(&self) -> Option<u64> {
         let lease = self.state.leases.first().map(|(end, _)| *end);
-        lease.into_iter().chain(self.state.resume_deadline()).min()
+        let resume = self.state.resume_deadline();
+        lease.into_iter().chain(resume).chain(self.state.patience_ends()).min()
     }
 
     /// Audits the books.

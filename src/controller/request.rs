@@ -24,6 +24,12 @@ impl Turn<'_> {
                 self.out.push(Effect::TellHealth(client, id, health));
                 return;
             }
+            Request::Patience(patience) => {
+                if let Some(client) = self.state.clients.alive(client) {
+                    client.patience = patience;
+                }
+                Reply::Done
+            }
             Request::Stop => {
                 stop = true;
                 Reply::Done
@@ -89,7 +95,8 @@ impl Turn<'_> {
         let engines = self.state.engines.iter().map(|engine| {
             let since = self.now.mono.saturating_sub(engine.front_since);
             let busy = (engine.held() > 0).then_some(since as f64 / 1e9);
-            Health { id: engine.info.id, silent: 0.0, suspect: false, busy }
+            let (memory, memory_limit) = (None, None);
+            Health { id: engine.info.id, silent: 0.0, suspect: false, busy, memory, memory_limit }
         });
         engines.collect()
     }

@@ -25,6 +25,7 @@ use super::spawn;
 use super::{Effect, Event, Limits, Now, Reactor};
 use crate::client::Core;
 use crate::clock::wall_clock;
+use crate::memory::usage;
 use crate::transport::{self, CloseReason, Door, DoorError, Keeper, Outbox, place};
 use crate::wire::message::EMBEDDED;
 use crate::wire::{
@@ -295,6 +296,8 @@ impl Shell {
                         let silence = peer.outbox.silence();
                         engine.silent = silence.as_secs_f64();
                         engine.suspect = silence >= self.processes.care.patience.suspect;
+                        engine.memory = usage::resident(peer.pid);
+                        engine.memory_limit = engine.memory.map(|_| usage::allowed(peer.pid));
                     }
                 }
                 let body = Reply::EngineStatus(health, self.processes.seats.failures());

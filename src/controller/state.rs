@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::wire::{ClientId, EngineId, Message, ToClient, ToEngine};
 
 use super::clients::Clients;
+use super::deserted::Deserted;
 use super::engines::Engines;
 use super::event::{Effect, Now};
 use super::funcs::Funcs;
@@ -72,6 +73,8 @@ pub(crate) struct State {
     pub(crate) receipts: Option<Receipts>,
     /// What is left of a controller before this one.
     pub(crate) resume: Option<Box<Resume>>,
+    /// Who waits while no engine is there.
+    pub(crate) deserted: Deserted,
     /// Engines that have room, by how many tasks they hold.
     pub(crate) ready: Ranks,
     /// Tasks submitted so far.
@@ -97,6 +100,7 @@ impl State {
             leases: BTreeSet::new(),
             receipts: limits.receipts.then(Receipts::default),
             resume: None,
+            deserted: Deserted::default(),
             ready: Ranks::most(),
             submitted: 0,
             duplicates: 0,

@@ -62,6 +62,25 @@ pub(crate) fn no_func(func: FuncId) -> String {
     )
 }
 
+/// A client's tasks waited long enough for the first engine to come. Clients know the refusal by how
+/// it begins.
+pub(crate) fn deserted(waited: f64, tasks: usize, last: Option<&(EngineId, String)>) -> String {
+    let tasks = match tasks {
+        1 => "the one task of this client that waited was".to_owned(),
+        tasks => format!("the {tasks} tasks of this client that waited were"),
+    };
+    let last = last.map_or_else(
+        || "none has ever been there".to_owned(),
+        |(engine, cause)| format!("the last, engine {engine}, ended: {cause}"),
+    );
+    let waited = if waited < 10.0 { format!("{waited:.1}") } else { format!("{waited:.0}") };
+    format!(
+        "no engine was there for {waited} s, so {tasks} given up; {last}\n\n\
+         hint: start engines and submit again; `oarlock.Cluster(restart=True)` replaces those that \
+         end, and `client.engines_timeout` says how long tasks wait (None for ever)"
+    )
+}
+
 /// The head and the parts of a submission do not agree.
 pub(crate) fn miscounted(said: u64, came: usize) -> String {
     format!(

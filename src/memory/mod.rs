@@ -13,7 +13,8 @@
 //! - `pool`, `limits`: segments that wait to be used again, and how many there may be;
 //! - `borrowed`: segments of others; `house`: what this process has of all that, and forks;
 //! - `pages`: whether a private mapping was written to;
-//! - `tally`: how far a process has come, told through memory.
+//! - `tally`: how far a process has come, told through memory;
+//! - `usage`: how much memory a process has, and may have.
 
 mod borrowed;
 mod header;
@@ -24,6 +25,7 @@ mod pages;
 mod pool;
 mod segment;
 mod tally;
+pub mod usage;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;

@@ -45,10 +45,14 @@ impl World {
                 self.watch(client, session as u8, seq);
             }
             11 => self.shut_down(client),
-            12 => match self.chance.below(4) {
+            12 => match self.chance.below(5) {
                 0 => self.part_client(client),
                 1 => self.later(0, What::ClientFull(self.clients[client].id)),
                 2 => self.ask(client, Request::Purge(None)),
+                3 => {
+                    let patience = [0, 30 * MS, u64::MAX][self.chance.below(3) as usize];
+                    self.ask(client, Request::Patience(patience));
+                }
                 _ => self.come(),
             },
             13 | 14 => self.start_engine(),

@@ -265,7 +265,8 @@ impl World {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::ToClient(client, message) => {
-                self.book.told(client, &message);
+                let deserted = self.reactor.engines().is_empty();
+                self.book.told(client, &message, deserted);
                 let how = (message.head.in_order(), !message.parts.is_empty());
                 let (weather, id) = (self.weather, client.0);
                 let session = &mut self.sessions[id as usize];

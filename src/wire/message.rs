@@ -240,13 +240,20 @@ pub enum Request {
     EngineStatus,
     /// As [`Request::Shutdown`], and start another process in place of each.
     Restart(Vec<EngineId>),
+    /// While no engine is there, let my tasks wait for one for so many nanoseconds; `u64::MAX` for
+    /// ever.
+    Patience(u64),
 }
 
 impl Request {
     /// Whether asking twice does what asking once does.
     pub fn can_be_asked_again(&self) -> bool {
         match self {
-            Self::QueueStatus | Self::History | Self::Purge(_) | Self::EngineStatus => true,
+            Self::QueueStatus
+            | Self::History
+            | Self::Purge(_)
+            | Self::EngineStatus
+            | Self::Patience(_) => true,
             Self::Shutdown(_) | Self::Signal(..) | Self::Stop | Self::Restart(_) => false,
         }
     }
@@ -263,6 +270,10 @@ pub struct Health {
     pub suspect: bool,
     /// Seconds its present task has been running; `None` without one.
     pub busy: Option<f64>,
+    /// Bytes of its process that are in memory; `None` if nobody knows.
+    pub memory: Option<u64>,
+    /// Bytes that it and others in its control groups may use.
+    pub memory_limit: Option<u64>,
 }
 
 /// The answer to a [`Request`].

@@ -139,6 +139,22 @@ def test_a_client_restarts_engines(new_client):
     assert rc[2].apply_sync(abs, -1) == 1
 
 
+# --- memory
+
+
+def test_what_an_engine_has_in_memory_is_told_and_grows_with_what_it_keeps(new_client):
+    rc = new_client(2)
+    before = rc.engine_status()
+    kept = 64 << 20
+    rc[0].execute(f"kept = b'x' * {kept}", block=True)
+    after = rc.engine_status()
+    grown = [after[engine]["memory"] - before[engine]["memory"] for engine in (0, 1)]
+    assert kept <= grown[0] < 2 * kept
+    assert grown[1] < kept // 4
+    for how in after.values():
+        assert how["memory"] < how["memory_limit"]
+
+
 # --- silent
 
 

@@ -66,6 +66,25 @@ def test_no_more_tasks_are_unfinished_than_allowed(lview, gate, limit):
     assert sorted([first, *values]) == list(range(items.read))
 
 
+@pytest.mark.parametrize("limit", ["auto", 0, 2])
+def test_a_buffer_bounds_what_was_submitted_and_not_taken(lview, limit):
+    items = Counted()
+    values = lview.imap(abs, items, max_outstanding=limit, buffersize=3)
+    assert items.read <= 3
+    for taken in range(1, 30):
+        assert next(values) == taken - 1
+        assert lview.wait(timeout=20)
+        assert taken < items.read <= taken + 3, "one at least is under way, three at most"
+    values.cancel()
+    assert list(values) == list(range(29, items.read))
+
+
+def test_a_buffer_is_a_number_from_1_up(lview):
+    for wrong, kind in ((0, ValueError), (-1, ValueError), (2.5, TypeError), ("3", TypeError)):
+        with pytest.raises(kind, match="buffersize"):
+            lview.imap(abs, [1], buffersize=wrong)
+
+
 def test_zero_means_no_limit(lview):
     items = iter(range(500))
     values = lview.imap(abs, items, max_outstanding=0)

@@ -292,3 +292,18 @@ def test_two_clients_come_back_each_to_its_own(record, rc, wait_exit):
         start()
         assert mine.get(PATIENCE) == list(range(40))
         assert theirs.get(PATIENCE) == [-item for item in range(40)]
+
+
+def test_the_next_controller_knows_how_long_a_client_lets_its_tasks_wait(record, rc, wait_exit):
+    pids = rc[:].apply_sync(os.getpid)
+    rc.engines_timeout = 0.2
+    kill(record, wait_exit)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        assert wait_exit(pid, PATIENCE)
+    waiting = rc.load_balanced_view().apply_async(abs, -1)
+    record = start()
+    assert waiting.get(PATIENCE) == 1, "it has started engines of its own"
+    rc.shutdown(block=True)
+    late = rc.load_balanced_view().apply_async(abs, -1)
+    assert isinstance(late.exception(PATIENCE), error.NoEnginesRegistered)

@@ -60,6 +60,8 @@ class Cluster:
             engine as suspect. One that is only busy, in C code too, gives signs of life.
         lost_after: Seconds after which it is lost, and its tasks with it. If it goes on later
             (it was stopped), it comes back under a new id, unless `restart` has replaced it.
+        engines_timeout: Seconds that load-balanced tasks wait while no engine is there; None for
+            ever. See `Client.engines_timeout`.
 
     Raises:
         ValueError: `n` or a time is negative, or `cluster_id` cannot be the name of a directory.
@@ -83,6 +85,7 @@ class Cluster:
         restart: bool = False,
         suspect_after: float = 3.0,
         lost_after: float = 10.0,
+        engines_timeout: float | None = 60.0,
     ) -> None:
         launch.engine_count(n)
         if cluster_id:
@@ -97,6 +100,11 @@ class Cluster:
         self.engine_timeout = engine_timeout
         self.shutdown_atexit = shutdown_atexit
         self._care = launch.Care(restart, suspect_after, lost_after)
+        if engines_timeout is not None and not engines_timeout >= 0:
+            raise ValueError(
+                f"engines_timeout is a number of seconds or None, not {engines_timeout!r}"
+            )
+        self._engines_timeout = engines_timeout
         self._directory = None if directory is None else Path(directory).absolute()
         self._core: _oarlock.Client | None = None
         self._end: weakref.finalize[..., Cluster] | None = None
@@ -167,6 +175,8 @@ class Cluster:
             ending()
             raise
         ending.core = core
+        if self._engines_timeout != 60.0:
+            await call(core.request, "engines_timeout", self._engines_timeout)
         self._core = core
         self._end = weakref.finalize(self, ending)
         self._end.atexit = self.shutdown_atexit
@@ -232,6 +242,7 @@ class Cluster:
             client = Client._from_core(core, self)
             self._client = weakref.ref(client)
             return client
+        options.setdefault("engines_timeout", self._engines_timeout)
         return await call(Client, directory=self.directory, cluster=self, **options)
 
     async def start_and_connect(self, n: int | None = None) -> Client:

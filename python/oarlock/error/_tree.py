@@ -40,7 +40,7 @@ class EngineError(KernelError):
 
 
 class NoEnginesRegistered(KernelError):
-    """There is no engine to run this on.
+    """There is no engine to run this on, or was none for as long as the client lets tasks wait.
 
     Example:
         >>> with oarlock.Cluster(n=0) as empty:
@@ -50,6 +50,8 @@ class NoEnginesRegistered(KernelError):
     """
 
     def __str__(self) -> str:
+        if self.args:
+            return str(self.args[0])
         return (
             "no engine is there to run this; nothing was submitted\n\n"
             "hint: start some with `client.cluster.start_engines_sync(n)`, or wait for them with "

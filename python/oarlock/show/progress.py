@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from oarlock._hints import why_nothing_runs
+from oarlock._hints import no_engines, why_nothing_runs
 
 if TYPE_CHECKING:
     from oarlock._records import Recorded
@@ -22,8 +22,8 @@ _WIDTH = 30
 class Bar(Protocol):
     """What is drawn."""
 
-    def show(self, done: int) -> None:
-        """Draw that so many are done."""
+    def show(self, done: int, aside: str = "") -> None:
+        """Draw that so many are done; `aside` stands beside it."""
         ...
 
     def say(self, text: str) -> None:
@@ -72,6 +72,7 @@ def follow(
         timeout,
         widget,
         remark=lambda: why_nothing_runs(result._client),
+        aside=lambda: no_engines(result._client),
     )
 
 
@@ -85,6 +86,7 @@ def run(
     widget: bool | None = None,
     unit: str = "tasks",
     remark: Callable[[], str] | None = None,
+    aside: Callable[[], str] | None = None,
 ) -> bool:
     """Show a bar until `wait` says that it is over.
 
@@ -98,6 +100,7 @@ def run(
         widget: a notebook's bar; None to find out.
         unit: what is counted.
         remark: what has to be said about it now, if anything; each remark is shown once.
+        aside: what stands beside the numbers as long as it is so.
 
     Returns:
         Whether it was over before the time was.
@@ -113,7 +116,7 @@ def run(
             if text != told:
                 bar.say(text)
                 told = text
-            bar.show(count())
+            bar.show(count(), aside() if aside is not None and not over else "")
             if over or (deadline is not None and time.monotonic() >= deadline):
                 return over
     finally:
@@ -125,6 +128,10 @@ def in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
+
+
+def _after(aside: str) -> str:
+    return f", {aside}" if aside else ""
 
 
 def _one_line(text: str) -> str:
@@ -153,9 +160,10 @@ class _TextBar:
         self._live = out.isatty()
         self._start = time.monotonic()
         self._done = 0
+        self._aside = ""
 
-    def show(self, done: int) -> None:
-        self._done = done
+    def show(self, done: int, aside: str = "") -> None:
+        self._done, self._aside = done, aside
         if self._live:
             self._out.write(f"\r{self._line()}\x1b[K")
             self._out.flush()
@@ -176,7 +184,7 @@ class _TextBar:
         seconds = time.monotonic() - self._start
         return (
             f"{self._description}: {share:4.0%} |{bar:<{_WIDTH}}| "
-            f"{self._done}/{self._total} {self._unit} [{seconds:.1f} s]"
+            f"{self._done}/{self._total} {self._unit} [{seconds:.1f} s]{_after(self._aside)}"
         )
 
 
@@ -191,7 +199,8 @@ class _TqdmBar:
             total=total, desc=description, unit=f" {unit}", file=sys.stdout, mininterval=0
         )
 
-    def show(self, done: int) -> None:
+    def show(self, done: int, aside: str = "") -> None:
+        self._bar.set_postfix_str(aside, refresh=False)
         self._bar.update(done - self._bar.n)
 
     def say(self, text: str) -> None:
@@ -215,10 +224,10 @@ class _WidgetBar:
         self._text, self._remark = ipywidgets.Label(), ipywidgets.Label()
         display(ipywidgets.VBox([ipywidgets.HBox([self._bar, self._text]), self._remark]))
 
-    def show(self, done: int) -> None:
+    def show(self, done: int, aside: str = "") -> None:
         self._bar.value = done if self._total else 1
         seconds = time.monotonic() - self._start
-        self._text.value = f"{done}/{self._total} {self._unit} [{seconds:.1f} s]"
+        self._text.value = f"{done}/{self._total} {self._unit} [{seconds:.1f} s]{_after(aside)}"
 
     def say(self, text: str) -> None:
         self._remark.value = _one_line(text)

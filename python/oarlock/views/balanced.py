@@ -4,7 +4,6 @@ One item of a map is one task with its own msg_id and record, but a whole batch 
 the core at once; the first batch is on its way while later items are still being pickled.
 """
 
-import operator
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -102,7 +101,7 @@ class LoadBalancedView(Retried, View):
 
     @chunksize.setter
     def chunksize(self, chunksize: int) -> None:
-        self._chunksize = _checked_chunksize(chunksize)
+        self._chunksize = chunks.checked_chunksize(chunksize)
 
     # --- flags known to ipyparallel that only have their neutral value here
 
@@ -232,6 +231,7 @@ class LoadBalancedView(Retried, View):
         *sequences: Iterable[Any],
         ordered: bool | None = None,
         max_outstanding: int | str = "auto",
+        buffersize: int | None = None,
         return_exceptions: bool = False,
     ) -> LazyMapIterator:
         """Map over input of any length, also endless, in bounded memory.
@@ -244,7 +244,9 @@ class LoadBalancedView(Retried, View):
             ordered: Whether values come in order of the input or as they finish; None for the
                 view's flag.
             max_outstanding: How many tasks may be unfinished at a time; ``'auto'`` for twice the
-                number of engines, 0 for no bound (then all input is read at once).
+                number of engines, 0 for no bound.
+            buffersize: How many items may be submitted whose values were not taken; None for four
+                times `max_outstanding`, and without a bound on that for all input at once.
             return_exceptions: Give exceptions in place of raising them.
 
         Example:
@@ -252,6 +254,11 @@ class LoadBalancedView(Retried, View):
             >>> list(itertools.islice(roots, 5))
             [0, 1, 1, 1, 2]
             >>> roots.cancel()
+
+        Raises:
+            TypeError: Without a sequence, with one that cannot be iterated, or when `buffersize` is
+                neither a whole number nor None.
+            ValueError: When `max_outstanding` is negative, or `buffersize` less than 1.
         """
         self.client._check()
         chunks.require_sequences(sequences)
@@ -261,6 +268,7 @@ class LoadBalancedView(Retried, View):
             zip(*sequences, strict=False),
             ordered=self.ordered if ordered is None else ordered,
             max_outstanding=max_outstanding,
+            buffersize=buffersize,
             return_exceptions=return_exceptions,
         )
 
@@ -282,7 +290,7 @@ class LoadBalancedView(Retried, View):
     ) -> AsyncMapResult:
         self.client._check()
         chunks.require_sequences(sequences)
-        size = self._chunksize if chunksize is None else _checked_chunksize(chunksize)
+        size = self._chunksize if chunksize is None else chunks.checked_chunksize(chunksize)
         label = self.label if label is None else label
         if size > 1 and self._retry_on:
             raise ValueError(
@@ -337,7 +345,7 @@ class LoadBalancedView(Retried, View):
 
     def _part_count(self, n: int, chunksize: int | None) -> int:
         if chunksize is not None:
-            return max(1, -(-n // _checked_chunksize(chunksize)))
+            return max(1, -(-n // chunks.checked_chunksize(chunksize)))
         return max(1, min(n, len(self)))
 
     def _map_parts(
@@ -365,13 +373,6 @@ class LoadBalancedView(Retried, View):
             ordered=options.get("ordered", self.ordered),
             return_exceptions=options.get("return_exceptions", False),
         )
-
-
-def _checked_chunksize(chunksize: int) -> int:
-    size = operator.index(chunksize)
-    if size < 1:
-        raise ValueError(f"chunksize must be at least 1, not {chunksize!r}")
-    return size
 
 
 def _require_neutral(name: str, value: Any, neutral: tuple[Any, ...]) -> None:

@@ -5,6 +5,7 @@ with that error, and inside a chunk a marker takes the item's place, which the e
 the outcome of that item.
 """
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -32,6 +33,14 @@ def require_sequences(sequences: tuple[Iterable[Any], ...]) -> None:
     """Raise the TypeError of a map over nothing."""
     if not sequences:
         raise TypeError("map needs at least one sequence after the function")
+
+
+def checked_chunksize(chunksize: int) -> int:
+    """The number of items per task; raises ValueError when it is less than 1."""
+    size = operator.index(chunksize)
+    if size < 1:
+        raise ValueError(f"chunksize must be at least 1, not {chunksize!r}")
+    return size
 
 
 def pack_calls(

@@ -1,9 +1,9 @@
 """`LazyMapIterator`: a map that reads its input only as fast as its values are taken.
 
 Input is read in `next()`, in the caller's thread: as much as keeps `max_outstanding` tasks
-unfinished and the window of tasks not yet taken within `_WINDOW` times that. So memory is bounded
-whatever the length of the input, and an error of the input shows at its own position: after the
-values of all items before it.
+unfinished and the window of tasks not yet taken within `buffersize`, or `_WINDOW` times that. So
+memory is bounded whatever the length of the input, and an error of the input shows at its own
+position: after the values of all items before it.
 
 Ctrl-C loses no item: what was read stays here until it is sent, and a task until its value is
 given, so iteration can go on where it was left. Each step makes what is new first and then replaces
@@ -19,6 +19,7 @@ from oarlock import _oarlock
 from oarlock.result import AsyncResult
 from oarlock.serialize import pack_function
 from oarlock.views import chunks
+from oarlock.views.buffered import checked_buffersize
 
 if TYPE_CHECKING:
     from oarlock.views.balanced import LoadBalancedView
@@ -48,6 +49,7 @@ class LazyMapIterator(Iterator[Any]):
         *,
         ordered: bool,
         max_outstanding: int | str,
+        buffersize: int | None,
         return_exceptions: bool,
     ) -> None:
         """Submit the first tasks; see `LoadBalancedView.imap`."""
@@ -56,13 +58,14 @@ class LazyMapIterator(Iterator[Any]):
         self._rows: Iterator[tuple[Any, ...]] | None = rows
         self._ordered = ordered
         self._limit = _checked_limit(max_outstanding)
+        self._size = checked_buffersize(buffersize)
         self._return_exceptions = return_exceptions
         self._input_error: BaseException | None = None
         self._unsent: list[tuple[Any, ...]] = []
         # Every task not yet taken is in one of these two: still to look at, or known to be done.
         self._window = _oarlock.Tasks.join(())
         self._done: deque[_oarlock.Tasks] = deque()
-        self._fill()
+        self._fill(0)
 
     def __iter__(self) -> Self:
         """The iterator itself."""
@@ -76,7 +79,8 @@ class LazyMapIterator(Iterator[Any]):
             RemoteError: What this item raised; the iterator can go on.
         """
         # Before each value, not only when they run out: a slow consumer keeps the engines busy.
-        self._fill()
+        # The value about to be given makes room for another.
+        self._fill(1)
         if not self._done:
             self._collect()
         if not self._done:
@@ -107,27 +111,32 @@ class LazyMapIterator(Iterator[Any]):
 
     # --- reading input
 
-    def _fill(self) -> None:
-        """Submit as many items as there is room for, in one crossing."""
+    def _fill(self, leaving: int) -> None:
+        """Submit as many items as there is room for, in one crossing; `leaving` are about to go."""
         if self._rows is None and not self._unsent:
             return
-        room = self._room()
+        room = self._room(leaving)
         if room is None:
             while self._rows is not None or self._unsent:
                 self._submit(1024)
         elif room > 0:
             self._submit(room)
 
-    def _room(self) -> int | None:
+    def _room(self, leaving: int) -> int | None:
         """How many items to submit now; None for all there are."""
+        size, untaken = self._size, len(self._window) + len(self._done)
         if self._limit == 0:
-            return None
-        # Looked up each time: engines come and go.
-        limit = self._limit if self._limit is not None else max(2, 2 * len(self._view))
-        unfinished = len(self._window) - self._window.done_count()
-        room = min(limit - unfinished, _WINDOW * limit - len(self._window) - len(self._done))
+            if size is None:
+                return None
+            few, room = size, size + leaving - untaken
+        else:
+            # Looked up each time: engines come and go.
+            limit = self._limit if self._limit is not None else max(2, 2 * len(self._view))
+            unfinished = len(self._window) - self._window.done_count()
+            left = _WINDOW * limit - untaken if size is None else size + leaving - untaken
+            few, room = min(limit, size or limit), min(limit - unfinished, left)
         # A few at a time: each crossing has its price.
-        return room if room >= max(1, limit // 4) else 0
+        return room if room >= max(1, few // 4) else 0
 
     def _read(self, count: int) -> None:
         """Have `count` rows to send, if there are. An error of the input is kept for its turn."""

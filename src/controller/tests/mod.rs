@@ -1,6 +1,7 @@
 //! The reactor without sockets: single events with their exact effects, then anything at all.
 
 mod attempts;
+mod deserted;
 mod ends;
 mod funcs;
 mod kept;

@@ -111,7 +111,14 @@ fn what_keeps_engines_busy_is_told_by_whoever_knows_their_silence() {
     world.pass(5 * MS);
     let question = FromClient::Request { id: 7, body: Request::EngineStatus };
     let out = world.client(0, Message::bare(question));
-    let health = |id, busy| Health { id: EngineId(id), silent: 0.0, suspect: false, busy };
+    let health = |id, busy| Health {
+        id: EngineId(id),
+        silent: 0.0,
+        suspect: false,
+        busy,
+        memory: None,
+        memory_limit: None,
+    };
     let health = vec![health(0, None), health(1, Some(0.005))];
     assert_eq!(out, [Effect::TellHealth(ClientId(0), 7, health)]);
 }

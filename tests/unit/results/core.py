@@ -16,6 +16,7 @@ class Core:
 
     def __init__(self):
         self.closed = False
+        self.away = False
         self.reason = "no such task, or its result is no longer kept"
         self.cancelled = []
         self.tokens = queue.SimpleQueue()

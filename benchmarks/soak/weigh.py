@@ -40,5 +40,6 @@ def weigh(pid: int) -> Weight:
         if name in kilobytes:
             kilobytes[name] = int(rest[0])
     mapped = (place / "maps").read_text().count("/memfd:oarlock")
-    memory = (value / 1024 for value in kilobytes.values())
-    return Weight(*memory, len(os.listdir(place / "fd")), len(os.listdir(place / "task")), mapped)
+    rss, pss, own = (value / 1024 for value in kilobytes.values())
+    descriptors, threads = (len(os.listdir(place / name)) for name in ("fd", "task"))
+    return Weight(rss, pss, own, descriptors, threads, mapped)

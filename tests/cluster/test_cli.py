@@ -202,6 +202,8 @@ def test_of_a_killed_controller_status_says_what_to_do_and_stop_ends_the_rest(
     (row,) = json.loads(run("status", "--json").stdout)
     assert row["headless"]
     assert registry.list_clusters() == []
+    with pytest.raises(registry.ClusterNotFoundError, match="start it again"):
+        oarlock.Client()
     assert run("stop").returncode == 0
     assert not Path(daemon.directory).exists()
     assert all(wait_exit(pid, 5) for pid in engines)

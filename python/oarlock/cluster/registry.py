@@ -161,6 +161,13 @@ def find(cluster_id: str = "") -> str:
     for record in records:
         if record.cluster_id == name:
             return record.directory
+    for record in list_headless():
+        if record.cluster_id == name:
+            raise ClusterNotFoundError(
+                f"the controller of cluster {name!r} (process {record.pid}) was killed, and its "
+                f"engines wait for another\n\nhint: start it again with `{how_to_start(record)}`, "
+                f"or end it with `{how_to_stop(name)}`"
+            )
     named = "" if name == "default" else f" --cluster-id {name}"
     others = ", ".join(record.cluster_id for record in records)
     raise ClusterNotFoundError(

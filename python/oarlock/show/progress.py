@@ -71,7 +71,8 @@ def follow(
         interval,
         timeout,
         widget,
-        remark=lambda: why_nothing_runs(result._client),
+        # That the controller is away was told already.
+        remark=lambda: "" if result._client._core.away else why_nothing_runs(result._client),
         aside=lambda: no_engines(result._client),
     )
 

@@ -41,7 +41,9 @@ impl Shell {
                 }
             }
             Role::Engine => {
-                let again = self.engine_again(before.as_ref());
+                let again = self.engine_again(before.as_ref(), session);
+                // What it was elsewhere counts only if it goes on.
+                let before = before.filter(|_| again.is_some());
                 let id = again.unwrap_or(EngineId(self.next_engine));
                 let info = EngineInfo { id, session, pid, host };
                 if let Err(fault) = self.heritage.enter(&info, before.as_ref()) {
@@ -56,7 +58,7 @@ impl Shell {
                 self.is_back(id, pid);
                 let known = self.processes.became(pid, id);
                 self.engines.insert(id, Engine::new(outbox, pid, tally));
-                if let (Some(_), Some(Before { ticket, running, .. })) = (again, before) {
+                if let Some(Before { ticket, running, .. }) = before {
                     self.handle_event(Event::EngineBack { info, ticket, running });
                 } else {
                     self.next_engine += 1;

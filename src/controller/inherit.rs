@@ -21,10 +21,19 @@ use crate::wire::{Before, ClientId, EngineId, EngineInfo, FromEngine, SessionId,
 pub(super) struct Heritage {
     /// Whether there was one.
     is_heir: bool,
-    /// Its engines that have not come back: their processes, and the seats these are to have.
-    expected: HashMap<EngineId, (u32, Option<u32>)>,
+    /// Its engines that have not come back.
+    expected: HashMap<EngineId, Expected>,
     /// What is written down for the next one; none if none is to follow.
     ledger: Option<Ledger>,
+}
+
+/// An engine of before that has not come back.
+struct Expected {
+    /// By which it is known; its number may have been another's.
+    session: SessionId,
+    /// Its process, and the seat this is to have.
+    pid: u32,
+    seat: Option<u32>,
 }
 
 impl Heritage {
@@ -32,15 +41,18 @@ impl Heritage {
     /// reactor is to know, if there was one.
     pub(super) fn open(directory: &Path, is_heir: bool) -> io::Result<(Self, Vec<Inherited>)> {
         let left = if is_heir { ledger::read(directory) } else { Vec::new() };
-        let expected = left.iter().map(|engine| (engine.info.id, (engine.info.pid, None)));
+        let expected = left.iter().map(|engine| {
+            let EngineInfo { id, session, pid, .. } = engine.info;
+            (id, Expected { session, pid, seat: None })
+        });
         let heritage =
             Self { is_heir, expected: expected.collect(), ledger: Some(Ledger::new(directory)?) };
         Ok((heritage, left))
     }
 
-    /// The lowest number that no engine of before has.
+    /// The lowest number that no engine ever had.
     pub(super) fn next_engine(&self) -> u32 {
-        self.expected.keys().map(|engine| engine.0 + 1).max().unwrap_or(0)
+        self.ledger.as_ref().map_or(0, Ledger::next)
     }
 
     /// Writes down what was done since the last call; an engine whose page cannot be written is none
@@ -54,7 +66,7 @@ impl Heritage {
         let Some(ledger) = &mut self.ledger else { return };
         match head {
             ToEngine::Task { id, ticket, attempt, .. } => {
-                ledger.give(engine, *ticket, *id, *attempt);
+                ledger.give(engine, (*ticket, *id, *attempt));
             }
             ToEngine::Settled(tickets) => {
                 for ticket in tickets {
@@ -67,18 +79,26 @@ impl Heritage {
 
     /// Something came from an engine.
     pub(super) fn heard(&mut self, engine: EngineId, head: &FromEngine) {
-        if let (Some(ledger), FromEngine::Returned(tasks)) = (&mut self.ledger, head) {
-            for (_, ticket) in tasks {
-                ledger.take_back(engine, *ticket);
+        let Some(ledger) = &mut self.ledger else { return };
+        match head {
+            FromEngine::Returned(tasks) => {
+                for (_, ticket) in tasks {
+                    ledger.take_back(engine, *ticket);
+                }
             }
+            FromEngine::Back(ids) => ledger.told(engine, ids),
+            _ => {}
         }
     }
 
     /// An engine is let in.
     pub(super) fn enter(&mut self, info: &EngineInfo, before: Option<&Before>) -> io::Result<()> {
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
-        let running = before.and_then(|before| before.running);
-        ledger.enter(info, running.map(|run| (run.ticket, run.id, run.attempt)))
+        let before = before.map(|before| {
+            let running = before.running.map(|run| (run.ticket, run.id, run.attempt));
+            (before.ticket, running)
+        });
+        ledger.enter(info, before)
     }
 
     /// An engine is gone.
@@ -99,7 +119,7 @@ impl Shell {
     /// called inside the runtime, before the shell runs.
     pub(super) fn await_engines(&mut self, recipe: &Arc<Recipe>, patience: Duration) -> usize {
         let mut alive = 0;
-        for (engine, (pid, seat)) in &mut self.heritage.expected {
+        for (engine, Expected { pid, seat, .. }) in &mut self.heritage.expected {
             let gone = Incoming::Missing(
                 *engine,
                 "its process ended while there was no controller".to_owned(),
@@ -130,18 +150,22 @@ impl Shell {
     }
 
     /// The number under which an engine comes back, if it does.
-    pub(super) fn engine_again(&self, before: Option<&Before>) -> Option<EngineId> {
+    pub(super) fn engine_again(
+        &self,
+        before: Option<&Before>,
+        session: SessionId,
+    ) -> Option<EngineId> {
         let before = before.filter(|b| self.heritage.was_with_another(b, self.session))?;
         let engine = EngineId(before.number);
-        (self.heritage.expected.contains_key(&engine) && !self.engines.contains_key(&engine))
-            .then_some(engine)
+        let expected = self.heritage.expected.get(&engine)?;
+        (expected.session == session && !self.engines.contains_key(&engine)).then_some(engine)
     }
 
     /// An engine of before is back: its process is followed as if it had been started here.
     pub(super) fn is_back(&mut self, engine: EngineId, pid: u32) {
-        let Some((known, seat)) = self.heritage.expected.remove(&engine) else { return };
-        if let Some(seat) = seat
-            && known == pid
+        let Some(known) = self.heritage.expected.remove(&engine) else { return };
+        if let Some(seat) = known.seat
+            && known.pid == pid
         {
             self.processes.adopt(seat, pid);
         }
@@ -149,7 +173,9 @@ impl Shell {
 
     /// An engine of before will not come; another sits in its place if one was counted on.
     pub(super) fn missing(&mut self, engine: EngineId, cause: String) {
-        let Some((pid, seat)) = self.heritage.expected.remove(&engine) else { return };
+        let Some(Expected { pid, seat, .. }) = self.heritage.expected.remove(&engine) else {
+            return;
+        };
         self.heritage.strike_out(engine);
         self.handle_event(Event::EngineMissing { engine, cause });
         if let Some(seat) = seat {

@@ -1,10 +1,9 @@
 //! What this controller gave to which engine, written down for the one that follows if it is killed.
 //!
-//! One file per engine in the cluster's directory: who it is, then places for tasks. A place is
-//! written before the task leaves, and used again when the task's outcome has arrived at its client or
-//! the engine gave the task back; then nobody will ask. Written, not synced: it is to outlive this
-//! process, not the host. One writer, one reader later; a place that is torn or was never written
-//! does not add up and counts as empty.
+//! One file per engine in the cluster's directory: who it is, then places for tasks, see `places`. A
+//! place is written before the task leaves. Written, not synced: it is to outlive this process, not the
+//! host. One writer, one reader later; a place that is torn or was never written does not add up and
+//! counts as empty.
 
 use std::fs::{self, File};
 use std::hash::Hasher;
@@ -16,10 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use super::Inherited;
 use super::hash::{Map, Mix};
+use super::places::{Entry, Places};
 use crate::wire::{ClientId, EngineId, EngineInfo, TaskId};
 
 /// The folder in the cluster's directory.
 const FOLDER: &str = "ledger";
+/// The ending of the name of a page that is being written.
+const DRAFT: &str = "new";
+/// The file with the lowest number that no engine was ever given: one that is gone has no page, and
+/// tasks that were sent to it by name may still be about.
+const NEXT: &str = "next.number";
 /// Bytes before the first place, and of each.
 const HEAD: usize = 1024;
 const PLACE: usize = 32;
@@ -37,13 +42,7 @@ struct Head {
 struct Page {
     file: File,
     path: PathBuf,
-    /// Where the tasks stand that it holds, by ticket.
-    places: Map<u64, u32>,
-    free: Vec<u32>,
-    /// Places there are.
-    len: u32,
-    /// What is to be written, by place.
-    dirty: Vec<(u32, [u8; PLACE])>,
+    places: Places,
 }
 
 /// See the head of this file.
@@ -52,10 +51,13 @@ pub(super) struct Ledger {
     pages: Map<EngineId, Page>,
     /// Engines with something to be written.
     dirty: Vec<EngineId>,
+    /// The lowest number that no engine was ever given.
+    next: u32,
 }
 
-fn seal(ticket: u64, id: TaskId, attempt: u16) -> [u8; PLACE] {
+fn seal(entry: Option<Entry>) -> [u8; PLACE] {
     let mut place = [0; PLACE];
+    let Some((ticket, id, attempt)) = entry else { return place };
     place[..8].copy_from_slice(&ticket.to_le_bytes());
     place[8..16].copy_from_slice(&id.seq.to_le_bytes());
     place[16..20].copy_from_slice(&id.client.0.to_le_bytes());
@@ -73,8 +75,8 @@ fn sum(bytes: &[u8]) -> u64 {
     sum.finish()
 }
 
-/// The ticket, task and attempt in a place; `None` if it is empty or torn.
-fn open(place: &[u8]) -> Option<(u64, TaskId, u16)> {
+/// What stands in a place; `None` if it is empty or torn.
+fn open(place: &[u8]) -> Option<Entry> {
     let word = |at: usize| Some(u64::from_le_bytes(place.get(at..at + 8)?.try_into().ok()?));
     if word(24)? != sum(place.get(..24)?) {
         return None;
@@ -85,41 +87,35 @@ fn open(place: &[u8]) -> Option<(u64, TaskId, u16)> {
 }
 
 impl Page {
-    fn create(path: PathBuf, info: &EngineInfo) -> io::Result<Self> {
+    /// Writes a page anew; the one before it stands until that is done.
+    fn create(path: PathBuf, info: &EngineInfo, places: Places) -> io::Result<Self> {
         let head = rmp_serde::to_vec(&Head { version: VERSION, info: info.clone() });
         let mut head = head.map_err(io::Error::other)?;
         if head.len() > HEAD {
             return Err(io::Error::other("the name of the engine's host is too long"));
         }
         head.resize(HEAD, 0);
+        let draft = path.with_extension(DRAFT);
         let file = fs::OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
-            .open(&path)?;
+            .open(&draft)?;
         file.write_all_at(&head, 0)?;
-        let (places, free, len, dirty) = (Map::default(), Vec::new(), 0, Vec::new());
-        Ok(Self { file, path, places, free, len, dirty })
-    }
-
-    fn put(&mut self, ticket: u64, id: TaskId, attempt: u16) {
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.len += 1;
-            self.len - 1
-        });
-        self.places.insert(ticket, place);
-        self.dirty.push((place, seal(ticket, id, attempt)));
+        let mut page = Self { file, path, places };
+        page.flush()?;
+        fs::rename(draft, &page.path)?;
+        Ok(page)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.dirty.sort_unstable_by_key(|(place, _)| *place);
-        for run in self.dirty.chunk_by(|(one, _), (other, _)| one + 1 == *other) {
-            let bytes: Vec<u8> = run.iter().flat_map(|(_, place)| place).copied().collect();
+        let dirty = self.places.take_dirty();
+        for run in dirty.chunk_by(|(one, _), (other, _)| one + 1 == *other) {
+            let bytes: Vec<u8> = run.iter().flat_map(|(_, entry)| seal(*entry)).collect();
             let at = HEAD as u64 + u64::from(run[0].0) * PLACE as u64;
             self.file.write_all_at(&bytes, at)?;
         }
-        self.dirty.clear();
         Ok(())
     }
 }
@@ -130,51 +126,71 @@ impl Ledger {
     pub(super) fn new(directory: &Path) -> io::Result<Self> {
         let folder = directory.join(FOLDER);
         fs::create_dir_all(&folder)?;
-        Ok(Self { folder, pages: Map::default(), dirty: Vec::new() })
+        let next = fs::read_to_string(folder.join(NEXT)).ok();
+        let next = next.and_then(|text| text.parse().ok()).unwrap_or(0);
+        Ok(Self { folder, pages: Map::default(), dirty: Vec::new(), next })
+    }
+
+    /// The lowest number that no engine was ever given.
+    pub(super) fn next(&self) -> u32 {
+        self.next
     }
 
     fn path(&self, engine: EngineId) -> PathBuf {
         self.folder.join(engine.to_string())
     }
 
-    /// An engine was let in. The page of one that came back goes on with the one task it runs.
+    /// An engine was let in. The page of one that came back, having been given tickets up to the
+    /// first of `before`, goes on with what it may tell and what it runs.
     pub(super) fn enter(
         &mut self,
         info: &EngineInfo,
-        running: Option<(u64, TaskId, u16)>,
+        before: Option<(u64, Option<Entry>)>,
     ) -> io::Result<()> {
-        let page = Page::create(self.path(info.id), info)?;
-        self.pages.insert(info.id, page);
-        if let Some((ticket, id, attempt)) = running {
-            self.give(info.id, ticket, id, attempt);
+        if info.id.0 >= self.next {
+            let next = info.id.0.saturating_add(1);
+            let draft = self.folder.join(NEXT).with_extension(DRAFT);
+            fs::write(&draft, next.to_string())?;
+            fs::rename(draft, self.folder.join(NEXT))?;
+            self.next = next;
         }
+        let path = self.path(info.id);
+        let places = before.map_or_else(Places::default, |(ticket, running)| {
+            let stood = page(&path).filter(|(there, _)| there.session == info.session);
+            Places::again(&stood.unwrap_or_else(|| (info.clone(), Vec::new())).1, ticket, running)
+        });
+        self.pages.insert(info.id, Page::create(path, info, places)?);
         Ok(())
     }
 
-    /// A task is about to be given to an engine.
-    pub(super) fn give(&mut self, engine: EngineId, ticket: u64, id: TaskId, attempt: u16) {
+    /// Changes what stands on an engine's page, if it has one.
+    fn change(&mut self, engine: EngineId, change: impl FnOnce(&mut Places)) {
         let Some(page) = self.pages.get_mut(&engine) else { return };
-        if page.dirty.is_empty() {
+        let was = page.places.is_dirty();
+        change(&mut page.places);
+        if !was && page.places.is_dirty() {
             self.dirty.push(engine);
         }
-        page.put(ticket, id, attempt);
+    }
+
+    /// A task is about to be given to an engine.
+    pub(super) fn give(&mut self, engine: EngineId, entry: Entry) {
+        self.change(engine, |places| places.give(entry));
     }
 
     /// Nobody will ask any more what became of what was given with this ticket.
     pub(super) fn settle(&mut self, engine: EngineId, ticket: u64) {
-        let Some(page) = self.pages.get_mut(&engine) else { return };
-        page.free.extend(page.places.remove(&ticket));
+        self.change(engine, |places| places.settle(ticket));
     }
 
     /// An engine gave back what was given with this ticket, and did not begin it.
     pub(super) fn take_back(&mut self, engine: EngineId, ticket: u64) {
-        let Some(page) = self.pages.get_mut(&engine) else { return };
-        let Some(place) = page.places.remove(&ticket) else { return };
-        page.free.push(place);
-        if page.dirty.is_empty() {
-            self.dirty.push(engine);
-        }
-        page.dirty.push((place, [0; PLACE]));
+        self.change(engine, |places| places.take_back(ticket));
+    }
+
+    /// An engine came back and has these outcomes.
+    pub(super) fn told(&mut self, engine: EngineId, ids: &[TaskId]) {
+        self.change(engine, |places| places.told(ids));
     }
 
     /// An engine is gone.
@@ -188,9 +204,7 @@ impl Ledger {
         let mut outcome = Ok(());
         for engine in std::mem::take(&mut self.dirty) {
             if let Some(page) = self.pages.get_mut(&engine) {
-                let flushed = page.flush();
-                page.dirty.clear();
-                outcome = outcome.and(flushed);
+                outcome = outcome.and(page.flush());
             }
         }
         outcome
@@ -201,12 +215,18 @@ impl Ledger {
 /// its are passed over.
 pub(super) fn read(directory: &Path) -> Vec<Inherited> {
     let Ok(entries) = fs::read_dir(directory.join(FOLDER)) else { return Vec::new() };
-    let mut all: Vec<_> = entries.flatten().filter_map(|entry| page(&entry.path())).collect();
+    let pages = entries.flatten().filter_map(|entry| page(&entry.path()));
+    let given = |all: Vec<Entry>| all.into_iter().map(|(_, id, attempt)| (id, attempt)).collect();
+    let mut all: Vec<_> = pages.map(|(info, all)| Inherited { info, given: given(all) }).collect();
     all.sort_unstable_by_key(|engine| engine.info.id);
     all
 }
 
-fn page(path: &Path) -> Option<Inherited> {
+/// Whose page this is, and what stands there in the order of the tickets.
+fn page(path: &Path) -> Option<(EngineInfo, Vec<Entry>)> {
+    if path.extension().is_some() {
+        return None;
+    }
     if fs::metadata(path).ok()?.len() > LONGEST {
         return None;
     }
@@ -215,8 +235,7 @@ fn page(path: &Path) -> Option<Inherited> {
     let Head { version: VERSION, info } = rmp_serde::from_slice(head).ok()? else { return None };
     let mut given: Vec<_> = places.chunks_exact(PLACE).filter_map(open).collect();
     given.sort_unstable_by_key(|(ticket, _, _)| *ticket);
-    let given = given.into_iter().map(|(_, id, attempt)| (id, attempt)).collect();
-    Some(Inherited { info, given })
+    Some((info, given))
 }
 
 #[cfg(test)]
@@ -247,13 +266,13 @@ mod tests {
             ledger.enter(&info(id), None).unwrap();
         }
         for seq in 1..=4 {
-            ledger.give(EngineId(12), seq, task(seq), 1);
+            ledger.give(EngineId(12), (seq, task(seq), 1));
         }
         ledger.flush().unwrap();
         ledger.take_back(EngineId(12), 2);
         ledger.settle(EngineId(12), 1);
         // In the place of the settled one or of the one given back.
-        ledger.give(EngineId(12), 5, task(5), 3);
+        ledger.give(EngineId(12), (5, task(5), 3));
         ledger.flush().unwrap();
         let [none, some] = &read(&directory)[..] else { panic!("two engines") };
         assert_eq!((none.info.clone(), none.given.len()), (info(0), 0));
@@ -261,13 +280,37 @@ mod tests {
         assert!(!some.given.contains(&(task(2), 1)), "it was given back");
         assert!(some.given.ends_with(&[(task(3), 1), (task(4), 1), (task(5), 3)]));
         ledger.strike_out(EngineId(0));
-        assert_eq!(read(&directory).len(), 1);
+        ledger.strike_out(EngineId(12));
+        assert_eq!(read(&directory), []);
+        assert_eq!(Ledger::new(&directory).unwrap().next(), 13, "no number is given twice");
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn an_engine_that_came_back_is_known_by_what_it_may_have_to_tell_again() {
+        let directory = place("ledger-again");
+        let mut ledger = Ledger::new(&directory).unwrap();
+        ledger.enter(&info(3), None).unwrap();
+        for seq in 1..=4 {
+            ledger.give(EngineId(3), (seq, task(seq), 1));
+        }
+        ledger.flush().unwrap();
+        let mut ledger = Ledger::new(&directory).unwrap();
+        ledger.enter(&info(3), Some((3, Some((3, task(3), 1))))).unwrap();
+        let given = |directory: &Path| -> Vec<u64> {
+            let all = &read(directory)[0].given;
+            all.iter().map(|(id, _)| id.seq).collect()
+        };
+        assert_eq!(given(&directory), [1, 2, 3], "even if nothing more is written");
+        ledger.told(EngineId(3), &[task(2)]);
+        ledger.flush().unwrap();
+        assert_eq!(given(&directory), [2, 3]);
         fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
     fn a_place_that_is_torn_is_empty() {
-        let place = seal(9, task(4), 2);
+        let place = seal(Some((9, task(4), 2)));
         assert_eq!(open(&place), Some((9, task(4), 2)));
         for bit in 0..PLACE * 8 {
             let mut torn = place;

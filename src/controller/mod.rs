@@ -38,6 +38,7 @@ mod losses;
 mod memory_kills;
 mod outcomes;
 mod parked;
+pub(crate) mod places;
 mod processes;
 mod ranks;
 mod reactor;

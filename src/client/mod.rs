@@ -7,19 +7,23 @@
 mod again;
 pub mod batch;
 pub mod bell;
+mod books;
 pub mod core;
 mod functions;
 #[cfg(test)]
 mod leading;
 mod log;
+mod questions;
 mod records;
 pub mod remote;
+mod submit;
 mod table;
 pub mod tasks;
 #[cfg(test)]
 mod testing;
 
 pub use self::batch::State;
-pub use self::core::{Core, Lifetime, Submission, Uplink};
+pub use self::core::{Core, Lifetime, Uplink};
 pub use self::log::Log;
+pub use self::submit::Submission;
 pub use self::tasks::{Tasks, Until, Wait};

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::State;
-use super::core::{Core, Submission, Uplink};
+use super::core::{Core, Uplink};
+use super::submit::Submission;
 use super::tasks::{Tasks, Until};
 use crate::wire::{
     EngineId, FromClient, FuncId, Kind, Message, Parts, Reply, Request, Rules, SessionId, Status,

@@ -9,7 +9,7 @@
 //! successor comes at once, the next after pauses that double, until one has lived for long; after
 //! too many in a row that never became an engine none comes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ use crate::transport::Patience;
 const WELL: Duration = Duration::from_secs(60);
 /// The first pause, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// Reasons of failed starts that are remembered.
+const REMEMBERED: usize = 100;
 /// Starts in a row that came to nothing after which no other is tried.
 const STARTS: u32 = 5;
 
@@ -137,7 +139,7 @@ pub(super) struct Seats {
 #[derive(Default)]
 struct Book {
     seats: BTreeMap<u32, (Arc<Recipe>, Seat)>,
-    failures: Vec<String>,
+    failures: VecDeque<String>,
 }
 
 impl Seats {
@@ -182,17 +184,19 @@ impl Seats {
         let mut book = self.book.lock();
         let (_, seat) = book.seats.get_mut(&seat)?;
         match seat.left(how, restart) {
-            Next::Nobody => None,
-            Next::After(pause) => Some(pause),
+            Next::Nobody => {}
+            Next::After(pause) => return Some(pause),
             Next::GivenUp => {
                 let text = match seat.failed {
                     0 | 1 => why(),
                     starts => format!("given up after {starts} starts in a row: {}", why()),
                 };
-                book.failures.push(text);
-                None
+                book.failures.push_back(text);
             }
         }
+        let surplus = book.failures.len().saturating_sub(REMEMBERED);
+        book.failures.drain(..surplus);
+        None
     }
 
     /// Nobody is to sit in these any more when their processes end.
@@ -214,7 +218,7 @@ impl Seats {
 
     /// Why processes that were started did not become engines.
     pub(super) fn failures(&self) -> Vec<String> {
-        self.book.lock().failures.clone()
+        self.book.lock().failures.iter().cloned().collect()
     }
 }
 

@@ -3,15 +3,16 @@
 //! A batch is shared by the I/O thread, which writes it, and by the sets of tasks that users hold,
 //! which read it. It lives while anything of it is pending or anybody holds it.
 
-use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::bell::Countdown;
+pub use super::rare::Written;
+use super::rare::{Rare, Waiting};
 pub use super::records::Record;
 use super::records::Records;
 use crate::wire::limits::OUTPUT_MAX;
@@ -58,39 +59,11 @@ impl From<Status> for State {
     }
 }
 
-/// What a task wrote.
-#[derive(Default)]
-pub struct Written {
-    /// Its stdout.
-    pub stdout: String,
-    /// Its stderr.
-    pub stderr: String,
-}
-
 /// What changes while the tasks run.
 pub struct Changing {
     /// One record for each task. Most calls are a batch of their own, so what few batches have must
     /// cost the others nothing.
     records: Records<Rare>,
-}
-
-/// What few batches have.
-#[derive(Default)]
-struct Rare {
-    /// Text of those tasks that wrote any.
-    written: HashMap<u32, Written>,
-    /// Grows with each piece of text.
-    written_version: u64,
-    /// Stamps of tasks that others submitted.
-    submitted: HashMap<u32, Stamp>,
-    /// Stamps of pending tasks that are known to run.
-    begun: HashMap<u32, Stamp>,
-    /// Holds that are not the first one's, by family: how many sets each has. See [`Batch::found`].
-    found: HashMap<u32, u32>,
-    families: u32,
-    waiting: Vec<Waiting>,
-    /// Waits for single tasks; there may be one for each.
-    single: HashMap<u32, Vec<Weak<Countdown>>>,
 }
 
 impl Changing {
@@ -163,38 +136,6 @@ impl Changing {
     pub(crate) fn set_submitted(&mut self, index: u32, submitted: Stamp) {
         self.rare().submitted.insert(index, submitted);
     }
-}
-
-impl Rare {
-    fn is_empty(&self) -> bool {
-        let sets = [self.submitted.is_empty(), self.begun.is_empty(), self.found.is_empty()];
-        let waits = self.waiting.is_empty() && self.single.is_empty();
-        waits && self.written.is_empty() && sets == [true; 3]
-    }
-
-    /// Tells who waits for the task that it ended.
-    fn ring(&mut self, index: u32, failed: bool) {
-        let single = self.single.remove(&index).into_iter().flatten();
-        single.filter_map(|countdown| countdown.upgrade()).for_each(|countdown| countdown.one());
-        self.waiting.retain(|waiting| {
-            let Some(countdown) = waiting.countdown.upgrade() else { return false };
-            if waiting.tasks.contains(&index) {
-                if failed && waiting.failure {
-                    countdown.all();
-                } else {
-                    countdown.one();
-                }
-            }
-            true
-        });
-    }
-}
-
-struct Waiting {
-    tasks: Range<u32>,
-    /// Whether a single failure ends the wait.
-    failure: bool,
-    countdown: Weak<Countdown>,
 }
 
 /// How a task ended, with what is known about it.

@@ -421,6 +421,17 @@ fn output_and_progress_are_seen_while_the_task_runs() {
     assert_eq!(tasks.items_done(), 10);
 }
 
+#[test]
+fn a_task_that_is_lost_keeps_the_time_at_which_it_began() {
+    let (core, _) = core();
+    let tasks = submit(&core, 2);
+    let head = ToClient::Started { seq: 1, engine: EngineId(2), at: 105 };
+    core.receive(Message::bare(head), 106);
+    core.receive(result(1, Status::Lost, 0, 0), 120);
+    assert_eq!(tasks.record(1, |record| (record.started, record.received)), (105, 120));
+    assert_eq!(tasks.record(0, |record| record.started), 0);
+}
+
 proptest! {
     /// Any order of completions, over sets joined and picked anyhow: a wait for a count rings
     /// exactly when that many are done, whenever it was set up.

@@ -9,7 +9,8 @@
 //! In between, stored and borrowed bytes are [`Bytes`] like all others; whoever knows nothing of
 //! segments can keep, slice, copy and send them. The last of them to go gives the memory back.
 //!
-//! - `segment`, `header`, `map`: a segment, how readers are counted in it, a mapping;
+//! - `segment`, `header`, `map`: a segment, how readers are counted in it, a mapping; `fresh`: how
+//!   bytes get into a new one;
 //! - `pool`, `limits`: segments that wait to be used again, and how many there may be;
 //! - `borrowed`: segments of others; `house`: what this process has of all that, and forks;
 //! - `pages`: whether a private mapping was written to;
@@ -17,6 +18,7 @@
 //! - `usage`: how much memory a process has, and may have.
 
 mod borrowed;
+mod fresh;
 mod header;
 mod house;
 mod limits;

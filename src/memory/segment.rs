@@ -4,9 +4,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
-use rustix::io::{self, Errno, pwrite};
+use rustix::io;
 use rustix::mm::{Advice, madvise};
 
+use super::fresh::Way;
 use super::header::{DATA, Header};
 use super::map::{Map, Sight};
 
@@ -74,16 +75,13 @@ impl Segment {
             // SAFETY: the caller's promise; nobody reads the segment, so nobody has a reference.
             unsafe { std::ptr::copy_nonoverlapping(source, self.data.start(), known) };
         }
-        while self.written < len {
-            let done = self.written;
-            // SAFETY: the caller's promise.
-            let rest = unsafe { std::slice::from_raw_parts(source.add(done), len - done) };
-            match pwrite(&*self.file, rest, (DATA + done) as u64) {
-                Ok(0) => return Err(Errno::NOSPC),
-                Ok(more) => self.written += more,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
-            }
+        if self.written < len {
+            let way = Way { source, file: &self.file, data: self.data.start() };
+            // From a page's beginning, whatever a page is here.
+            let begin = self.written / DATA * DATA;
+            // SAFETY: the caller's promise; the mapping is as long, and nobody uses it.
+            unsafe { way.copy(begin..len) }?;
+            self.written = len;
         }
         self.header.sign(nonce);
         Ok(())

@@ -205,7 +205,7 @@ impl Core {
         (self.told_away.swap(away, Ordering::AcqRel) != away).then_some(away)
     }
 
-    pub(super) fn set_away(&self, away: bool) {
+    pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Release);
     }
 

@@ -10,8 +10,8 @@ use crate::wire::{
 pub struct Inherited {
     /// The engine.
     pub info: EngineInfo,
-    /// The tasks it held that may run elsewhere, and at which attempt.
-    pub given: Vec<(TaskId, u16)>,
+    /// What it was given and may tell of yet: tickets, tasks, and at which attempt these were.
+    pub given: Vec<(u64, TaskId, u16)>,
 }
 
 /// Something that happened outside.

@@ -216,8 +216,7 @@ impl Ledger {
 pub(super) fn read(directory: &Path) -> Vec<Inherited> {
     let Ok(entries) = fs::read_dir(directory.join(FOLDER)) else { return Vec::new() };
     let pages = entries.flatten().filter_map(|entry| page(&entry.path()));
-    let given = |all: Vec<Entry>| all.into_iter().map(|(_, id, attempt)| (id, attempt)).collect();
-    let mut all: Vec<_> = pages.map(|(info, all)| Inherited { info, given: given(all) }).collect();
+    let mut all: Vec<_> = pages.map(|(info, given)| Inherited { info, given }).collect();
     all.sort_unstable_by_key(|engine| engine.info.id);
     all
 }
@@ -277,8 +276,8 @@ mod tests {
         let [none, some] = &read(&directory)[..] else { panic!("two engines") };
         assert_eq!((none.info.clone(), none.given.len()), (info(0), 0));
         assert_eq!(some.info, info(12));
-        assert!(!some.given.contains(&(task(2), 1)), "it was given back");
-        assert!(some.given.ends_with(&[(task(3), 1), (task(4), 1), (task(5), 3)]));
+        assert!(!some.given.contains(&(2, task(2), 1)), "it was given back");
+        assert!(some.given.ends_with(&[(3, task(3), 1), (4, task(4), 1), (5, task(5), 3)]));
         ledger.strike_out(EngineId(0));
         ledger.strike_out(EngineId(12));
         assert_eq!(read(&directory), []);
@@ -299,7 +298,7 @@ mod tests {
         ledger.enter(&info(3), Some((3, Some((3, task(3), 1))))).unwrap();
         let given = |directory: &Path| -> Vec<u64> {
             let all = &read(directory)[0].given;
-            all.iter().map(|(id, _)| id.seq).collect()
+            all.iter().map(|(ticket, ..)| *ticket).collect()
         };
         assert_eq!(given(&directory), [1, 2, 3], "even if nothing more is written");
         ledger.told(EngineId(3), &[task(2)]);

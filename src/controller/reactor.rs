@@ -111,6 +111,11 @@ impl Reactor {
         self.state.outcomes.len()
     }
 
+    /// Outcomes that were told and have not arrived, as far as they are kept until then.
+    pub fn unsettled(&self) -> usize {
+        self.state.receipts.as_ref().map_or(0, std::collections::HashMap::len)
+    }
+
     /// Results dropped because their engine did not hold the task (any more).
     pub fn duplicates(&self) -> u64 {
         self.state.duplicates

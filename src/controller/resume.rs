@@ -46,10 +46,12 @@ struct Absent {
     waiting: List,
 }
 
-/// What a task was when it was last given to an engine that has not told what became of it.
+/// What a task was when it was last given to an engine.
 #[derive(Clone, Copy)]
 struct Doubt {
-    engine: EngineId,
+    /// The engine, until it has told that it did not begin the task.
+    engine: Option<EngineId>,
+    ticket: u64,
     attempt: u16,
 }
 
@@ -62,8 +64,9 @@ pub(crate) struct Resume {
     doubts: Map<TaskId, Doubt>,
     /// For which engine the tasks wait that do.
     waits: Map<TaskId, EngineId>,
-    /// Outcomes of tasks that have not been submitted again, with their tickets.
-    told: Map<TaskId, (u64, Outcome)>,
+    /// Outcomes of tasks that have not been submitted again, with their tickets, and at which attempt
+    /// these tasks were.
+    told: Map<TaskId, (u64, u16, Outcome)>,
     /// What engines run that has not been submitted again.
     underway: Map<TaskId, (EngineId, Underway)>,
     /// Clients that are about to submit again what they want.
@@ -140,8 +143,8 @@ impl Turn<'_> {
             returning: Set::default(),
         };
         for Inherited { info, given } in engines {
-            for (id, attempt) in given {
-                let doubt = Doubt { engine: info.id, attempt };
+            for (ticket, id, attempt) in given {
+                let doubt = Doubt { engine: Some(info.id), ticket, attempt };
                 let known = resume.doubts.entry(id).or_insert(doubt);
                 // The later attempt is the one of which something is to be heard.
                 if known.attempt < attempt {
@@ -169,8 +172,8 @@ impl Turn<'_> {
         if !resume.returning.remove(&client) {
             return;
         }
-        let waits = &resume.waits;
-        resume.doubts.retain(|id, _| id.client != client || waits.contains_key(id));
+        let tasks = &self.state.tasks;
+        resume.doubts.retain(|id, _| id.client != client || tasks.find(*id).is_some());
         let told: Vec<_> = resume.told.extract_if(|id, _| id.client == client).collect();
         let underway: Vec<_> = resume.underway.extract_if(|id, _| id.client == client).collect();
         self.forget(told, underway);
@@ -179,10 +182,10 @@ impl Turn<'_> {
     /// What is wanted by nobody need not be kept, nor run on.
     fn forget(
         &mut self,
-        told: Vec<(TaskId, (u64, Outcome))>,
+        told: Vec<(TaskId, (u64, u16, Outcome))>,
         underway: Vec<(TaskId, (EngineId, Underway))>,
     ) {
-        for (_, (ticket, outcome)) in told {
+        for (_, (ticket, _, outcome)) in told {
             if let Some(engine) = outcome.engine {
                 self.settle(engine, ticket);
             }
@@ -215,7 +218,8 @@ impl Turn<'_> {
     pub(crate) fn reclaim(&mut self, key: TaskKey, bound: Option<EngineId>) -> bool {
         let id = self.state.tasks.get(key).id;
         let Some(resume) = &mut self.state.resume else { return false };
-        if let Some((ticket, outcome)) = resume.told.remove(&id) {
+        if let Some((ticket, attempt, outcome)) = resume.told.remove(&id) {
+            self.state.tasks.get_mut(key).resume_at(attempt);
             self.conclude(key, ticket, outcome);
             return true;
         }
@@ -227,7 +231,7 @@ impl Turn<'_> {
         if let Some(Doubt { attempt, .. }) = doubt {
             self.state.tasks.get_mut(key).resume_at(attempt);
         }
-        let Some(engine) = doubt.map(|doubt| doubt.engine).or(bound) else { return false };
+        let Some(engine) = doubt.and_then(|doubt| doubt.engine).or(bound) else { return false };
         if let Some(absent) = resume.absent.get_mut(&engine) {
             absent.waiting.push_back(&mut self.state.tasks, key);
             resume.waits.insert(id, engine);
@@ -254,15 +258,31 @@ impl Turn<'_> {
         let engine = state.engines.live(id);
         let list = if direct { &mut engine.direct } else { &mut engine.balanced };
         list.push_front(&mut state.tasks, key);
+        let others = engine.front.some();
+        if let Some(victim) = engine.asked.take() {
+            state.engines.live(victim).thieves.retain(|thief| *thief != id);
+        }
         state.refront(id, self.now.mono);
         state.refresh(key);
+        // What seemed to be running waits behind it, and may be another's.
+        let mut idle = Vec::new();
+        if let Some(other) = others {
+            state.refresh(other);
+            let idles = state.engines.iter().filter(|engine| engine.held() == 0);
+            idle.extend(idles.map(|engine| engine.info.id));
+        }
         state.publish(id);
         let seq = run.id.seq;
-        let head = ToClient::Started { seq, engine: id, at: run.started };
-        self.tell_client(run.id.client, Message::bare(head));
+        if self.state.clients.is_alive(run.id.client) {
+            let head = ToClient::Started { seq, engine: id, at: run.started };
+            self.tell_client(run.id.client, Message::bare(head));
+        }
         if cancelled {
             let head = ToEngine::Cancel { tasks: vec![run.id], force: None };
             self.tell_engine(id, Message::bare(head));
+        }
+        for engine in idle {
+            self.feed(engine);
         }
     }
 
@@ -298,7 +318,8 @@ impl Turn<'_> {
 
     fn found_running(&mut self, engine: EngineId, run: Underway) {
         if let Some(resume) = &mut self.state.resume {
-            resume.doubts.remove(&run.id);
+            let (ticket, attempt) = (run.ticket, run.attempt);
+            resume.doubts.insert(run.id, Doubt { engine: Some(engine), ticket, attempt });
         }
         match self.state.tasks.find(run.id) {
             Some(key) if self.state.tasks.get(key).engine().is_none() => {
@@ -335,24 +356,40 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether this outcome was told again and its task has not been submitted again.
+    fn is_told(&self, id: TaskId, ticket: u64) -> bool {
+        let told = self.state.resume.as_ref().and_then(|resume| resume.told.get(&id));
+        told.is_some_and(|(at, ..)| *at == ticket)
+    }
+
     /// An engine tells an outcome of an attempt that is not the present one. It may be one of
     /// before.
     pub(crate) fn on_told_again(&mut self, id: TaskId, ticket: u64, outcome: Outcome) {
         let Some(engine) = outcome.engine else { return };
         let before = self.state.engines.get(engine).map_or(0, |engine| engine.before);
         if ticket <= before && self.state.resume.is_some() {
-            if let Some(resume) = &mut self.state.resume {
+            let doubt =
+                self.state.resume.as_ref().and_then(|resume| resume.doubts.get(&id)).copied();
+            if self.is_told(id, ticket) {
+                self.state.duplicates += 1;
+                return;
+            }
+            // Of an earlier attempt than the last, the one before this controller knew how it ended.
+            let last = doubt.is_none_or(|d| d.engine == Some(engine) && d.ticket == ticket);
+            if let (true, Some(resume)) = (last, &mut self.state.resume) {
                 resume.doubts.remove(&id);
                 resume.underway.remove(&id);
             }
             match self.state.tasks.find(id) {
+                _ if !last => {}
                 Some(key) if self.state.tasks.get(key).engine().is_none() => {
                     self.state.withdraw(key);
                     return self.conclude(key, ticket, outcome);
                 }
                 None if self.may_come(id) => {
                     if let Some(resume) = &mut self.state.resume {
-                        resume.told.insert(id, (ticket, outcome));
+                        let attempt = doubt.map_or(1, |doubt| doubt.attempt);
+                        resume.told.insert(id, (ticket, attempt, outcome));
                     }
                     return;
                 }
@@ -381,7 +418,13 @@ impl Turn<'_> {
         }
         let Some(waiting) = self.no_longer_absent(id) else { return };
         if let Some(resume) = &mut self.state.resume {
-            resume.doubts.retain(|_, doubt| doubt.engine != id);
+            // At which attempt they are is known to nobody else.
+            for (task, doubt) in &mut resume.doubts {
+                if doubt.engine == Some(id) && !resume.underway.contains_key(task) {
+                    doubt.engine = None;
+                }
+            }
+            resume.doubts.retain(|_, doubt| doubt.engine.is_some() || doubt.attempt > 1);
         }
         let mut back = Vec::new();
         for key in waiting {
@@ -432,11 +475,7 @@ impl Turn<'_> {
     /// yet; what it had not told it never will.
     pub(crate) fn lose_again(&mut self, id: EngineId, loss: Loss) {
         let Some(resume) = &mut self.state.resume else { return };
-        let ran = resume.underway.extract_if(|_, (engine, _)| *engine == id);
-        let ran: Vec<_> = ran.map(|(task, (_, run))| (task, run.attempt)).collect();
-        for (task, attempt) in ran {
-            resume.doubts.insert(task, Doubt { engine: id, attempt });
-        }
+        resume.underway.retain(|_, (engine, _)| *engine != id);
         resume.missing.insert(id, loss.clone());
         self.on_engine_missing(id, loss.cause);
     }

@@ -13,6 +13,8 @@ mod slot;
 #[cfg(test)]
 mod testing;
 
+#[cfg(test)]
+pub(crate) use kept::Kept;
 pub use run::{Engine, Process};
 #[cfg(test)]
 pub(crate) use slot::{ANNOUNCE_AFTER, Look};

@@ -145,6 +145,7 @@ impl Slot {
                     inner.entries.push_back(Entry::Forget(func));
                 }
                 ToEngine::Task { id, ticket, .. } if inner.take_doomed(id) => {
+                    inner.given = inner.given.max(ticket);
                     reply(cancelled((id, ticket)));
                 }
                 ToEngine::Task { id, func, kind, ticket, attempt, timeout, force } => {

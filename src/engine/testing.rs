@@ -369,3 +369,14 @@ fn a_cancellation_that_overtakes_a_task_is_kept_though_an_older_attempt_runs() {
     said.done(&slot, Status::Cancelled);
     assert!(next_task(&slot).is_none());
 }
+
+#[test]
+fn a_task_whose_cancellation_overtook_it_counts_as_given() {
+    let (slot, said) = (Slot::default(), Said::default());
+    said.receive(&slot, vec![cancel(7), task(7)]);
+    let told: Vec<_> = said.heads();
+    let [FromEngine::Result { ticket, status: Status::Cancelled, .. }] = told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(slot.before(), (ticket, None), "its ticket is not given to another");
+}

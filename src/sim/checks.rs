@@ -1,18 +1,35 @@
 //! What is true of each task, written down where it happens, and what must follow from it.
+//!
+//! A task is begun at most once more often than it has retries. Where a controller was killed, these
+//! attempts are *forgiven*, since nobody was left who knew of them; they are not counted:
+//!
+//! - those of a task that this controller had taken in and, at its death, had neither given to an
+//!   engine nor ended, or of which its engine had come back and told that it did not begin it: it
+//!   waited for its next attempt, which clients and engines know nothing of;
+//! - those of a task that was given last to an engine which is gone for good, and of which a
+//!   controller knew that: nothing is written down of such an engine;
+//! - those of a task whose client had been given up by a controller, if it comes back to the next:
+//!   its outcomes were dropped.
+//!
+//! So where no engine is lost and no client given up, a task without retries is begun once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::network::Line;
 use crate::client::State;
 use crate::wire::{ClientId, FromClient, Message, Status, TaskId, ToClient, ToEngine};
 
 /// One time a task was given to an engine.
 struct Gift {
     engine: u32,
+    /// By which controller.
+    era: u32,
     ticket: u64,
     begun: bool,
 }
 
 /// A task as its owner meant it, and what became of it.
+#[expect(clippy::struct_excessive_bools, reason = "facts that are true or not by themselves")]
 pub(super) struct Task {
     id: TaskId,
     retries: u16,
@@ -21,8 +38,13 @@ pub(super) struct Task {
     gifts: Vec<Gift>,
     /// Attempts of which the controller cannot know whether they were begun.
     unknown: usize,
-    /// The controller has heard that it is not wanted.
+    /// A controller has heard that it is not wanted, and the one there is has.
     cancelled: bool,
+    barred: bool,
+    /// This controller has taken it in, or knows that an engine of before did not begin it.
+    entered: bool,
+    /// Attempts that are not counted, see the module.
+    forgiven: usize,
 }
 
 /// See the module.
@@ -30,8 +52,13 @@ pub(super) struct Task {
 pub(super) struct Book {
     tasks: Vec<Task>,
     numbers: HashMap<TaskId, usize>,
-    /// What the controller told, by the number the hearer gave.
+    /// What this controller told, by the number the hearer gave, and what arrived first.
     told: HashMap<(ClientId, u64), Status>,
+    arrived: HashMap<(ClientId, u64), Status>,
+    fates: BTreeSet<u8>,
+    /// Engines that are gone for good, and clients that were given up.
+    gone: HashSet<u32>,
+    given_up: HashSet<ClientId>,
 }
 
 impl Task {
@@ -50,7 +77,17 @@ impl Book {
     pub(super) fn argument(&mut self, id: TaskId, retries: u16, anywhere: bool) -> String {
         let number = self.tasks.len();
         let gifts = Vec::new();
-        self.tasks.push(Task { id, retries, anywhere, gifts, unknown: 0, cancelled: false });
+        self.tasks.push(Task {
+            id,
+            retries,
+            anywhere,
+            gifts,
+            unknown: 0,
+            cancelled: false,
+            barred: false,
+            entered: false,
+            forgiven: 0,
+        });
         self.numbers.insert(id, number);
         number.to_string()
     }
@@ -61,43 +98,124 @@ impl Book {
 
     /// The controller takes this in.
     pub(super) fn said(&mut self, client: ClientId, message: &Message<FromClient>) {
-        if let FromClient::Cancel { tasks, .. } = &message.head {
-            for seq in tasks {
-                if let Some(task) = self.task(TaskId { client, seq: *seq }) {
-                    task.cancelled = true;
+        match &message.head {
+            FromClient::Cancel { tasks, .. } => {
+                for seq in tasks {
+                    if let Some(task) = self.task(TaskId { client, seq: *seq }) {
+                        (task.cancelled, task.barred) = (true, true);
+                    }
                 }
+            }
+            FromClient::Submit { first, counts, .. } => self.enters(client, *first, counts.len()),
+            FromClient::Direct { first, engines, .. } => {
+                self.enters(client, *first, engines.len());
+            }
+            _ => {}
+        }
+    }
+
+    fn enters(&mut self, client: ClientId, first: u64, count: usize) {
+        for seq in first..first + count as u64 {
+            if let Some(task) = self.task(TaskId { client, seq }) {
+                task.entered = true;
             }
         }
     }
 
+    /// The controller is killed; of these tasks it is written down to whom they were given.
+    pub(super) fn orphaned(&mut self, written: &HashSet<TaskId>) {
+        for task in &mut self.tasks {
+            let key = (task.id.client, task.id.seq);
+            let told = self.told.contains_key(&key);
+            let waits = task.entered && !told;
+            let gone = task.gifts.last().is_some_and(|gift| self.gone.contains(&gift.engine));
+            if !written.contains(&task.id) && (waits || gone) {
+                task.forgiven = task.begun();
+            }
+            (task.entered, task.barred) = (false, false);
+        }
+        self.told.clear();
+    }
+
+    /// Whether an engine is gone for good.
+    pub(super) fn is_gone(&self, engine: u32) -> bool {
+        self.gone.contains(&engine)
+    }
+
+    /// An engine came back and told that it did not begin these.
+    pub(super) fn never_began(&mut self, tasks: impl Iterator<Item = TaskId>) {
+        for id in tasks {
+            if let Some(task) = self.task(id) {
+                task.entered = true;
+            }
+        }
+    }
+
+    /// A controller gives up a client.
+    pub(super) fn given_up(&mut self, client: ClientId) {
+        self.given_up.insert(client);
+    }
+
+    /// A client comes back to another controller.
+    pub(super) fn client_back(&mut self, client: ClientId) {
+        if self.given_up.contains(&client) {
+            for task in self.tasks.iter_mut().filter(|task| task.id.client == client) {
+                task.forgiven = task.begun();
+            }
+        }
+    }
+
+    /// The controller waits no longer for an engine of before, which was given these.
+    pub(super) fn missing(&mut self, engine: u32, given: impl Iterator<Item = (TaskId, u64)>) {
+        self.gone.insert(engine);
+        for (id, ticket) in given {
+            let Some(task) = self.task(id) else { continue };
+            let begun = |g: &Gift| g.engine == engine && g.ticket == ticket && g.begun;
+            task.unknown += usize::from(!task.gifts.iter().any(begun));
+        }
+    }
+
     /// The controller sends this to an engine.
-    pub(super) fn given(&mut self, engine: u32, message: &Message<ToEngine>) {
+    pub(super) fn given(&mut self, line: Line, message: &Message<ToEngine>) {
+        let Line { id: engine, era } = line;
         let ToEngine::Task { id, ticket, attempt, .. } = message.head else { return };
-        assert!(!self.told.contains_key(&(id.client, id.seq)), "{id} is given after its outcome");
+        let key = (id.client, id.seq);
+        assert!(!self.told.contains_key(&key), "{id} is given after its outcome");
+        assert!(!self.arrived.contains_key(&key), "{id} is given though its owner has its outcome");
         let task = self.task(id).expect("a task that was submitted");
-        assert!(!task.cancelled, "{id} was cancelled and is given to engine {engine}");
+        assert!(!task.barred, "{id} was cancelled and is given to engine {engine}");
         let counted = task.begun() + task.unknown;
         assert!(usize::from(attempt) <= 1 + counted, "{id} paid for an attempt never begun");
-        task.gifts.push(Gift { engine, ticket, begun: false });
+        task.gifts.push(Gift { engine, era, ticket, begun: false });
     }
 
     /// An engine begins the task with this argument; `blind` if the controller has lost that engine
     /// without a tally, so that it could not keep it from that.
-    pub(super) fn begins(&mut self, engine: u32, argument: &str, blind: bool) -> (TaskId, bool) {
+    pub(super) fn begins(&mut self, line: Line, argument: &str, blind: bool) -> (TaskId, bool) {
+        let engine = line.id;
         let task = &mut self.tasks[argument.parse::<usize>().expect("a number")];
         let id = task.id;
         let mut gifts = task.gifts.iter_mut().rev();
         let gift = gifts.find(|gift| gift.engine == engine).expect("it was given there");
         assert!(!gift.begun, "{id} is begun twice for one ticket");
         gift.begun = true;
-        assert!(task.begun() <= 1 + usize::from(task.retries), "{id} is begun too often");
-        let over = self.told.contains_key(&(id.client, id.seq));
+        let most = 1 + usize::from(task.retries) + task.forgiven;
+        assert!(task.begun() <= most, "{id} is begun too often");
+        let key = (id.client, id.seq);
+        let over = self.told.contains_key(&key) || self.arrived.contains_key(&key);
         assert!(blind || !over, "{id} is begun after its outcome");
         (id, task.retries > 0)
     }
 
     /// The controller loses an engine; without a tally it cannot tell what was begun.
-    pub(super) fn lost(&mut self, engine: u32, readable: bool) {
+    pub(super) fn lost(&mut self, line: Line, readable: bool) {
+        let engine = line.id;
+        self.gone.insert(engine);
+        // What it was given by another controller it may not have told yet.
+        for task in self.tasks.iter_mut().filter(|_| readable) {
+            let old = |g: &Gift| g.engine == engine && g.era < line.era && !g.begun;
+            task.unknown += usize::from(task.gifts.last().is_some_and(old));
+        }
         for task in self.tasks.iter_mut().filter(|_| !readable) {
             task.unknown += usize::from(task.gifts.last().is_some_and(|g| g.engine == engine));
         }
@@ -119,6 +237,8 @@ impl Book {
         let ToClient::Result { seq, status, .. } = message.head else { return };
         let before = self.told.insert((client, seq), status);
         assert_eq!(before, None, "{client:?} hears of {seq} once");
+        assert!(!self.arrived.contains_key(&(client, seq)), "{client:?} asks for {seq} again");
+        self.fates.insert(status as u8);
         let Some(task) = self.task(TaskId { client, seq }) else { return };
         let (id, begun) = (task.id, task.begun());
         let all = begun + task.unknown > usize::from(task.retries);
@@ -134,16 +254,23 @@ impl Book {
         }
     }
 
+    /// A client hears this.
+    pub(super) fn arrives(&mut self, client: ClientId, message: &Message<ToClient>) {
+        if let ToClient::Result { seq, status, .. } = message.head {
+            self.arrived.entry((client, seq)).or_insert(status);
+        }
+    }
+
     /// In which ways tasks ended.
     pub(super) fn fates(&self) -> BTreeSet<u8> {
-        self.told.values().map(|status| *status as u8).collect()
+        self.fates.clone()
     }
 
     /// What a client has for one of its tasks in the end.
     pub(super) fn ended(&self, id: TaskId, state: State, value_there: Option<&[u8]>) {
-        let told = self.told.get(&(id.client, id.seq));
-        let told = told.unwrap_or_else(|| panic!("{id} has no outcome"));
-        assert_eq!(state, State::from(*told), "{id} is what was told first");
+        let first = self.arrived.get(&(id.client, id.seq));
+        let first = first.unwrap_or_else(|| panic!("{id} has no outcome"));
+        assert_eq!(state, State::from(*first), "{id} is what arrived first");
         if state == State::Ok {
             let own = value(&self.numbers[&id].to_string());
             assert_eq!(value_there, Some(own.as_bytes()), "{id} has its own value");

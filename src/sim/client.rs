@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::network::{Line, MS};
 use super::world::{Session, What, World};
 use crate::client::{Core, Submission, Tasks, Uplink};
 use crate::controller::Event;
@@ -23,6 +24,7 @@ const FUNC: FuncId = FuncId([1; 16]);
 struct Outbox {
     said: Arc<Mutex<Vec<Message<FromClient>>>>,
     pieces: bool,
+    keeps: bool,
 }
 
 impl Uplink for Outbox {
@@ -34,65 +36,158 @@ impl Uplink for Outbox {
     fn wants_pieces(&self) -> bool {
         self.pieces
     }
+
+    fn keeps(&self) -> bool {
+        self.keeps
+    }
 }
 
 /// See the module.
 pub(super) struct Client {
     pub(super) core: Core,
     outbox: Outbox,
-    /// The number of its session with the controller.
+    /// Its number.
     pub(super) id: u32,
     pub(super) alive: bool,
+    pub(super) lease: u64,
+    /// Its session; one that it was let in to and does not know of yet; the last it had.
+    session: Option<Line>,
+    pub(super) opening: Option<Line>,
+    pub(super) past: Line,
+    /// Until when it looks for another controller.
+    pub(super) until: u64,
+    /// It is about to tell what has arrived.
+    telling: bool,
     skew: Stamp,
     pub(super) tasks: Vec<Tasks>,
     watched: Vec<Tasks>,
 }
 
+/// How soon a client tells what has arrived.
+const TELL_AFTER: u64 = 50 * MS;
+
+impl Client {
+    /// The session it has or is about to have.
+    pub(super) fn line(&self) -> Option<Line> {
+        self.session.or(self.opening)
+    }
+}
+
 impl World {
     /// A client comes, of a session that is new or has been there before.
     pub(super) fn start_client(&mut self, of: u8, lease: u64) {
+        if !self.up {
+            return;
+        }
         let id = self.sessions.len() as u32;
-        let outbox = Outbox { pieces: self.chance.one_in(2), ..Outbox::default() };
+        let (pieces, keeps) = (self.chance.one_in(2), self.mortal);
+        let outbox = Outbox { pieces, keeps, ..Outbox::default() };
         let session = SessionId([of; 16]);
         let core = Core::new(session, Box::new(outbox.clone()), BOUND);
         let skew = self.chance.below(2_000_000_000) as Stamp;
         let (tasks, watched) = (Vec::new(), Vec::new());
-        self.clients.push(Client { core, outbox, id, alive: true, skew, tasks, watched });
-        self.sessions.push(Session::default());
+        let line = self.line(id);
+        self.clients.push(Client {
+            core,
+            outbox,
+            id,
+            alive: true,
+            lease,
+            session: Some(line),
+            opening: None,
+            past: line,
+            until: 0,
+            telling: false,
+            skew,
+            tasks,
+            watched,
+        });
+        self.sessions.push(Session { era: self.era, ..Session::default() });
         self.handle(Event::ClientJoined { client: ClientId(id), session, lease });
     }
 
-    /// What a client said goes on its way.
+    /// What a client said goes on its way; without a session it is dropped.
     fn flush(&mut self, at: usize) {
-        let id = self.clients[at].id;
+        let (id, line) = (self.clients[at].id, self.clients[at].session);
         let said = std::mem::take(&mut *self.clients[at].outbox.said.lock());
+        let Some(line) = line else { return };
         for message in said {
             self.log(|| format!("client {id} says {:?}", message.head));
-            self.send_from_client(id, message);
+            self.send_from_client(line, message);
         }
     }
 
-    pub(super) fn client_hears(&mut self, id: u32, message: Message<ToClient>) {
-        let client = &self.clients[id as usize];
-        if client.alive {
-            let now = self.now as Stamp + client.skew;
-            client.core.receive(message, now);
+    pub(super) fn client_hears(&mut self, line: Line, message: Message<ToClient>) {
+        let client = &mut self.clients[line.id as usize];
+        if !client.alive || client.session != Some(line) {
+            return;
+        }
+        let now = self.now as Stamp + client.skew;
+        let outcome = matches!(message.head, ToClient::Result { .. });
+        self.book.arrives(ClientId(line.id), &message);
+        client.core.receive(message, now);
+        if self.mortal && outcome && !std::mem::replace(&mut client.telling, true) {
+            self.later(TELL_AFTER, What::Took(line));
+        }
+    }
+
+    pub(super) fn client_took(&mut self, line: Line) {
+        let client = &mut self.clients[line.id as usize];
+        if client.alive && client.session == Some(line) {
+            client.telling = false;
+            client.core.tell_taken();
+            self.flush(line.id as usize);
         }
     }
 
     /// A client's session ends, at each side in its own time.
     pub(super) fn part_client(&mut self, at: usize) {
         let id = self.clients[at].id;
+        let Some(line) = self.clients[at].line() else { return self.end_client(id) };
         let until = self.now + self.chance.mostly_below(10_000_000);
         let session = &mut self.sessions[id as usize];
         session.up.cut(until);
         session.down.cut(self.now);
         let (there, here) = (self.chance.below(20_000_000), self.chance.below(20_000_000));
-        self.later(until - self.now + there, What::ClientGone(id));
-        self.later(here, What::ClientOver(id));
+        self.later(until - self.now + there, What::ClientGone(line));
+        self.later(here, What::ClientOver(line));
     }
 
-    pub(super) fn client_over(&mut self, id: u32) {
+    pub(super) fn client_over(&mut self, line: Line) {
+        let client = &mut self.clients[line.id as usize];
+        if !client.alive || client.line() != Some(line) {
+            return;
+        }
+        (client.session, client.opening) = (None, None);
+        if !self.mortal || self.chance.one_in(8) {
+            return self.end_client(line.id);
+        }
+        let client = &mut self.clients[line.id as usize];
+        client.telling = false;
+        client.core.set_away(true);
+        let long = [300 * MS, 3000 * MS, 10_000 * MS][self.chance.below(3) as usize];
+        self.clients[line.id as usize].until = self.now + long;
+        let after = 1 + self.chance.mostly_below(300 * MS);
+        self.later(after, What::ClientKnocks(line.id));
+    }
+
+    /// A client was let in again, and submits again what it wants.
+    pub(super) fn client_welcome(&mut self, line: Line) {
+        let client = &mut self.clients[line.id as usize];
+        let arrives = self.sessions[line.id as usize].down.delivers(self.now);
+        if !client.alive || client.opening != Some(line) || !arrives {
+            return;
+        }
+        (client.opening, client.session, client.past) = (None, Some(line), line);
+        client.telling = true;
+        client.core.submit_again(|| ());
+        client.core.set_away(false);
+        self.flush(line.id as usize);
+        self.later(TELL_AFTER, What::Took(line));
+    }
+
+    /// A client's core ends.
+    pub(super) fn end_client(&mut self, id: u32) {
         let client = &mut self.clients[id as usize];
         client.alive = false;
         client.core.end_session("it is over", self.now as Stamp);
@@ -166,7 +261,18 @@ impl World {
 
     /// Everybody who is still there has everything.
     pub(super) fn assert_quiet(&self) {
+        if !self.up {
+            assert!(!self.clients.iter().any(|client| client.alive), "nobody waits for ever");
+            assert!(!self.processes.iter().any(|process| process.alive), "no engine stays");
+            return;
+        }
         self.reactor.check();
+        assert_eq!(self.reactor.unsettled(), 0, "everything told has arrived");
+        assert!(!self.reactor.is_resuming(), "nobody is waited for");
+        if self.mortal {
+            let alive = self.processes.iter().filter(|process| process.alive);
+            alive.for_each(|process| process.assert_quiet(self.era));
+        }
         assert_eq!(self.reactor.pending(), 0, "nothing is left with the controller");
         let there: Vec<_> = self.reactor.engines().iter().map(|engine| engine.id.0).collect();
         for client in self.clients.iter().filter(|client| client.alive) {

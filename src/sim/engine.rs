@@ -8,27 +8,30 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::checks::value;
-use super::network::MS;
+use super::heir::identity;
+use super::network::{Line, MS};
 use super::world::{What, World};
 use crate::controller::Event;
-use crate::engine::{ANNOUNCE_AFTER, Look, Slot, Work};
+use crate::engine::{ANNOUNCE_AFTER, Kept, Look, Slot, Work};
 use crate::memory::Tally;
 use crate::wire::{
-    EngineId, EngineInfo, FromEngine, FuncId, Message, Parts, SessionId, Stamp, Status, TaskId,
-    ToEngine,
+    EngineId, EngineInfo, FromEngine, FuncId, Message, Parts, Stamp, Status, TaskId, ToEngine,
+    Underway,
 };
 
 /// Something that happens to a process.
 #[derive(Debug)]
 pub(super) enum Affair {
     /// A message of this session is here.
-    Hears(u32, Message<ToEngine>),
+    Hears(Line, Message<ToEngine>),
     /// The main thread has time, unless it was told otherwise since.
     Main(u64),
     /// The running task is looked at.
     Report,
     /// It notices that this session is over.
-    Over(u32),
+    Over(Line),
+    /// It was let in again as what it was.
+    Welcome(Line),
     /// It knocks again.
     Rejoin,
     /// A stopped process goes on.
@@ -47,14 +50,22 @@ struct Job {
 #[expect(clippy::struct_excessive_bools, reason = "facts that are true or not by themselves")]
 pub(super) struct Process {
     slot: Slot,
-    /// The number of its session, if it has one.
-    pub(super) session: Option<u32>,
-    /// The number it joined with last.
-    joined: u32,
+    /// What it told and may have to tell again.
+    kept: Kept,
+    /// Its session, if it has one; one that it was let in to and does not know of yet; the last it
+    /// had; and the last that a controller knows of.
+    session: Option<Line>,
+    opening: Option<Line>,
+    pub(super) past: Option<Line>,
+    pub(super) joined: Option<Line>,
+    /// The tally it showed at the door.
+    pub(super) tally: Option<Tally>,
+    /// Until when it looks for another controller.
+    until: u64,
     pub(super) alive: bool,
     pub(super) stopped: bool,
     /// Started by the controller, which may kill it.
-    own: bool,
+    pub(super) own: bool,
     pub(super) skew: Stamp,
     job: Option<Job>,
     /// Number of the next appointment of the main thread, and whether there is one.
@@ -70,6 +81,32 @@ pub(super) struct Process {
     held: Vec<Affair>,
 }
 
+impl Process {
+    /// The session it has or is about to have.
+    pub(super) fn line(&self) -> Option<Line> {
+        self.session.or(self.opening)
+    }
+
+    /// What it was, the highest ticket that came there, and what it runs.
+    pub(super) fn before(&self) -> Option<(Line, u64, Option<Underway>)> {
+        let past = self.past?;
+        let (ticket, running) = self.slot.before();
+        Some((past, ticket, running))
+    }
+
+    /// It is let in under the number it had; gives its new tally.
+    pub(super) fn comes_back(&mut self, line: Line) -> Option<Tally> {
+        (self.opening, self.joined) = (Some(line), Some(line));
+        Tally::new()
+    }
+
+    /// Nothing that it told waits to be told again, and it is with this controller.
+    pub(super) fn assert_quiet(&self, era: u32) {
+        assert_eq!(self.kept.again().count(), 1, "all that was told has arrived");
+        assert!(self.session.is_some_and(|line| line.era == era), "an engine has a session");
+    }
+}
+
 impl World {
     pub(super) fn start_engine(&mut self) {
         let process = self.processes.len();
@@ -80,8 +117,13 @@ impl World {
         };
         self.processes.push(Process {
             slot: Slot::default(),
+            kept: Kept::default(),
             session: None,
-            joined: 0,
+            opening: None,
+            past: None,
+            joined: None,
+            tally: None,
+            until: self.now + 1000 * MS,
             alive: true,
             stopped: false,
             own,
@@ -95,81 +137,29 @@ impl World {
             barred: HashSet::new(),
             held: Vec::new(),
         });
-        self.join(process);
+        if self.up { self.join(process) } else { self.knock(process) }
     }
 
-    fn join(&mut self, at: usize) {
+    /// An engine joins as a new one.
+    pub(super) fn join(&mut self, at: usize) {
         let tally = Tally::new();
-        let id = self.admit(at, tally.as_ref());
+        let id = self.engines.len() as u32;
+        self.admit(id, at, tally.as_ref(), None);
+        let line = self.line(id);
         let process = &mut self.processes[at];
         process.slot.renew(tally);
-        process.session = Some(id);
-        let before = std::mem::replace(&mut process.joined, id);
+        process.kept.keep(self.mortal);
+        (process.session, process.past) = (Some(line), Some(line));
+        let before = process.joined.replace(line);
         let own = process.own;
-        let (session, pid, host) = (SessionId([id as u8; 16]), at as u32, String::new());
+        let (session, pid, host) = (identity(id), at as u32, String::new());
         let info = EngineInfo { id: EngineId(id), session, pid, host };
+        if self.mortal {
+            self.enter(at, &info);
+        }
         self.handle(Event::EngineJoined { info });
-        if own && before != id && self.engines[before as usize].process == at {
-            self.lose(before);
-        }
-    }
-
-    /// The controller wants nothing more of an engine.
-    pub(super) fn end_engine(&mut self, id: u32) {
-        let now = self.now;
-        let session = &mut self.engines[id as usize];
-        let at = session.process;
-        // What is on the way may still arrive, or not.
-        let more = self.chance.mostly_below(20 * MS);
-        session.down.cut(now + more);
-        session.up.cut(now);
-        let process = &mut self.processes[at];
-        if process.own && process.joined == id {
-            process.alive = false;
-        }
-        self.later(more + 1, What::Engine(at, Affair::Over(id)));
-    }
-
-    /// A process is killed.
-    pub(super) fn kill(&mut self, at: usize) {
-        self.processes[at].alive = false;
-        let Some(id) = self.processes[at].session else { return };
-        let until = self.now + self.chance.mostly_below(50 * MS);
-        self.engines[id as usize].up.cut(until);
-        let after = until - self.now + self.chance.mostly_below(50 * MS);
-        self.later(after, What::EngineGone(id));
-    }
-
-    /// A process says goodbye: everything it said arrives.
-    fn leave(&mut self, at: usize) {
-        self.processes[at].alive = false;
-        let Some(id) = self.processes[at].session else { return };
-        let after = self.engines[id as usize].up.latest.saturating_sub(self.now) + 1;
-        self.later(after, What::EngineGone(id));
-    }
-
-    /// A session breaks and both sides live.
-    pub(super) fn part(&mut self, at: usize) {
-        let Some(id) = self.processes[at].session else { return };
-        let session = &mut self.engines[id as usize];
-        session.up.cut(self.now);
-        session.down.cut(self.now);
-        let (there, here) = (self.chance.below(200 * MS), self.chance.below(200 * MS));
-        self.later(there, What::EngineGone(id));
-        self.later(here, What::Engine(at, Affair::Over(id)));
-    }
-
-    /// A process stops.
-    pub(super) fn stop(&mut self, at: usize) {
-        let process = &mut self.processes[at];
-        if std::mem::replace(&mut process.stopped, true) {
-            return;
-        }
-        let session = process.session;
-        let long = self.chance.below(400 * MS);
-        self.later(long, What::Engine(at, Affair::Continue));
-        if let Some(id) = session {
-            self.later(100 * MS, What::Silence(id));
+        if let Some(before) = before.filter(|before| own && self.is_here(*before)) {
+            self.lose(before.id);
         }
     }
 
@@ -192,12 +182,20 @@ impl World {
         self.pass();
         self.set_clocks(skew);
         match affair {
-            Affair::Hears(id, message) if self.processes[at].session == Some(id) => {
+            Affair::Hears(line, message) if self.processes[at].session == Some(line) => {
                 self.hears(at, message);
             }
             Affair::Main(turn) if self.processes[at].turn == turn => self.main(at),
             Affair::Report => self.report(at),
-            Affair::Over(id) if self.processes[at].session == Some(id) => self.over(at),
+            Affair::Over(line) if self.processes[at].session == Some(line) => self.over(at),
+            Affair::Over(line) if self.processes[at].opening == Some(line) => {
+                self.processes[at].opening = None;
+                self.knock_later(at);
+            }
+            Affair::Welcome(line) if self.processes[at].opening == Some(line) => {
+                self.welcome(at, line);
+            }
+            Affair::Rejoin if self.mortal => self.knock(at),
             Affair::Rejoin => self.join(at),
             _ => {}
         }
@@ -213,8 +211,12 @@ impl World {
     }
 
     fn say(&mut self, at: usize, messages: Vec<Message<FromEngine>>) {
+        let process = &mut self.processes[at];
+        for message in &messages {
+            process.kept.note(message);
+        }
         // Without a session, nobody hears it.
-        let Some(id) = self.processes[at].session else { return };
+        let Some(id) = process.session else { return };
         for message in messages {
             self.send_from_engine(id, message);
         }
@@ -226,6 +228,9 @@ impl World {
         process.asked |= matches!(message.head, ToEngine::Shutdown);
         if let ToEngine::Cancel { tasks, .. } = &message.head {
             process.barred.extend(tasks);
+        }
+        if let ToEngine::Settled(tickets) = &message.head {
+            process.kept.settle(tickets);
         }
         process.slot.receive(vec![message], |message| said.push(message), || interrupted.set(true));
         let (idle, reporting) = (!process.awaited, std::mem::replace(&mut process.reporting, true));
@@ -281,14 +286,55 @@ impl World {
             process.slot.end();
             return self.appoint(at, 1);
         }
-        process.slot.renew(None);
+        if self.mortal {
+            process.slot.suspend();
+        } else {
+            process.slot.renew(None);
+        }
         process.barred.clear();
         if self.chance.one_in(5) {
             process.alive = false;
             return;
         }
+        if self.mortal {
+            let lease = [300 * MS, 3000 * MS, 10_000 * MS][self.chance.below(3) as usize];
+            self.processes[at].until = self.now + lease;
+        }
         let after = self.chance.mostly_below(300 * MS);
         self.later(after, What::Engine(at, Affair::Rejoin));
+    }
+
+    /// Nobody let it in; it tries again for as long as it looks for another controller.
+    pub(super) fn knock_later(&mut self, at: usize) {
+        let pause = 1 + self.chance.mostly_below(200 * MS);
+        if self.now + pause >= self.processes[at].until {
+            self.processes[at].alive = false;
+        } else {
+            self.later(pause, What::Engine(at, Affair::Rejoin));
+        }
+    }
+
+    /// It was let in as what it was, and tells again what it keeps.
+    fn welcome(&mut self, at: usize, line: Line) {
+        if !self.engines[line.id as usize].down.delivers(self.now) {
+            return;
+        }
+        let process = &mut self.processes[at];
+        process.opening = None;
+        (process.session, process.past) = (Some(line), Some(line));
+        process.slot.resume(process.tally.take());
+        let again: Vec<_> = process.kept.again().collect();
+        let idle = !process.awaited;
+        let reporting = std::mem::replace(&mut process.reporting, true);
+        for message in again {
+            self.send_from_engine(line, message);
+        }
+        if idle {
+            self.appoint(at, 1);
+        }
+        if !reporting {
+            self.later(ANNOUNCE_AFTER.as_nanos() as u64, What::Engine(at, Affair::Report));
+        }
     }
 
     /// The main thread ends what it is at and goes on.
@@ -335,10 +381,13 @@ impl World {
 
     fn begin(&mut self, at: usize, parts: &Parts) {
         let argument = String::from_utf8(parts[0].to_vec()).expect("a number");
-        let id = self.processes[at].session.expect("what came in a session is void without it");
+        let line = self.processes[at].session.expect("what came in a session is void without it");
+        let id = line.id;
         let session = &self.engines[id as usize];
         assert!(!(session.gone && session.readable), "begun though the tally was closed");
-        let (task, again) = self.book.begins(id, &argument, session.gone);
+        // Of one whose controller ended the next may have given up the engine.
+        let blind = session.gone || self.book.is_gone(id);
+        let (task, again) = self.book.begins(line, &argument, blind);
         self.log(|| format!("process {at}, engine {id} begins {task}"));
         let process = &self.processes[at];
         assert!(!process.barred.contains(&task), "{task} was cancelled before it began");

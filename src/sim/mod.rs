@@ -11,15 +11,20 @@
 //! its story.
 //!
 //! - `chance`: the only source of it; `network`: how messages travel;
-//! - `world`: the clock, what is due, the controller's shell; `engine`, `client`: processes;
+//! - `heir`: the controller's death, what it leaves, and the one that follows;
+//! - `world`: the clock, what is due, the controller's shell, with `shell`; `engine`, `client`:
+//!   processes; `harm`: what happens to engines;
 //! - `script`: what is done; `checks`: what must hold.
 
 mod chance;
 mod checks;
 mod client;
 mod engine;
+mod harm;
+mod heir;
 mod network;
 mod script;
+mod shell;
 mod world;
 
 use std::collections::BTreeSet;

@@ -7,6 +7,13 @@ use super::chance::Chance;
 /// A millisecond of virtual time.
 pub(super) const MS: u64 = 1_000_000;
 
+/// A session: the number its peer has, and with which controller it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) id: u32,
+    pub(super) era: u32,
+}
+
 /// One direction of a session.
 #[derive(Default)]
 pub(super) struct Link {
@@ -43,6 +50,11 @@ impl Weather {
 }
 
 impl Link {
+    /// One through which everything arrives after this.
+    pub(super) fn from(at: u64) -> Self {
+        Self { packet: at + 1, ordered: at + 1, latest: at + 1, cut: None }
+    }
+
     /// When a message that is sent now arrives.
     pub(super) fn send(
         &mut self,

@@ -28,6 +28,10 @@ impl World {
             return self.start_engine();
         }
         self.steps -= 1;
+        if self.mortal && self.up && self.chance.one_in(8) {
+            let after = self.chance.mostly_below(50 * MS);
+            self.later(after, What::Death(self.era));
+        }
         let pause = [MS / 20, 2 * MS, 100 * MS][self.chance.below(3) as usize];
         let pause = self.chance.below(pause);
         self.later(pause, What::Script);
@@ -47,7 +51,7 @@ impl World {
             11 => self.shut_down(client),
             12 => match self.chance.below(5) {
                 0 => self.part_client(client),
-                1 => self.later(0, What::ClientFull(self.clients[client].id)),
+                1 => self.later(0, What::ClientFull(self.line(self.clients[client].id))),
                 2 => self.ask(client, Request::Purge(None)),
                 3 => {
                     let patience = [0, 30 * MS, u64::MAX][self.chance.below(3) as usize];

@@ -2,7 +2,7 @@
 //! network and a shell that are simulated. What happens next is what is due next; what it leads to
 //! is queued for later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tokio::runtime::{self, Runtime};
 
@@ -10,7 +10,8 @@ use super::chance::Chance;
 use super::checks::Book;
 use super::client::Client;
 use super::engine::{Affair, Process};
-use super::network::{Link, MS, Weather};
+use super::heir::{Hello, Page};
+use super::network::{Line, Link, MS, Weather};
 use crate::clock::SIMULATED;
 use crate::controller::{Effect, Event, Limits, Now, Reactor};
 use crate::memory::Tally;
@@ -28,21 +29,34 @@ const MANY: u64 = 200_000;
 pub(super) enum What {
     /// The script goes on.
     Script,
-    /// Messages arrive; one that comes again arrives whatever became of its session.
-    FromEngine(u32, Message<FromEngine>, bool),
-    ToEngine(u32, Message<ToEngine>),
-    FromClient(u32, Message<FromClient>, bool),
-    ToClient(u32, Message<ToClient>),
+    /// Messages arrive; one that comes again arrives whatever became of its session, unless its
+    /// controller ended.
+    FromEngine(Line, Message<FromEngine>, bool),
+    ToEngine(Line, Message<ToEngine>),
+    FromClient(Line, Message<FromClient>, bool),
+    ToClient(Line, Message<ToClient>),
     /// The controller notices that a session is over.
-    EngineGone(u32),
-    ClientGone(u32),
+    EngineGone(Line),
+    ClientGone(Line),
     /// What a client is told piles up with the controller, or has gone.
-    ClientFull(u32),
-    ClientRoom(u32),
+    ClientFull(Line),
+    ClientRoom(Line),
     /// The controller counts the silence of a stopped engine.
-    Silence(u32),
+    Silence(Line),
     /// A client notices that its session is over.
-    ClientOver(u32),
+    ClientOver(Line),
+    /// A client looks for another controller, and was let in there.
+    ClientKnocks(u32),
+    ClientWelcome(Line),
+    /// A client tells what has arrived.
+    Took(Line),
+    /// The controller is killed, and another follows.
+    Death(u32),
+    Rise,
+    /// An engine asks to be let in.
+    EngineKnocks(usize, Hello),
+    /// The controller waits no longer for an engine of before.
+    Missing(Line),
     /// Something within an engine's process.
     Engine(usize, Affair),
 }
@@ -50,18 +64,21 @@ pub(super) enum What {
 /// A session as the controller knows it.
 #[derive(Default)]
 pub(super) struct Session {
+    /// With which controller it is.
+    pub(super) era: u32,
     /// Whose it is.
     pub(super) process: usize,
     pub(super) up: Link,
     pub(super) down: Link,
     /// The controller's sight of what the engine begins, if it has one.
-    tally: Option<Tally>,
+    pub(super) tally: Option<Tally>,
     pub(super) readable: bool,
     /// The controller has lost it.
     pub(super) gone: bool,
 }
 
 /// See the module.
+#[expect(clippy::struct_excessive_bools, reason = "facts that are true or not by themselves")]
 pub(super) struct World {
     pub(super) chance: Chance,
     pub(super) weather: Weather,
@@ -70,7 +87,19 @@ pub(super) struct World {
     queue: BTreeMap<(u64, u64), What>,
     queued: u64,
     pub(super) reactor: Reactor,
-    /// The sessions of engines and of clients, by number.
+    /// Which controller this is; while there is none, the next.
+    pub(super) era: u32,
+    pub(super) up: bool,
+    /// Whether controllers may be killed, how many still will be, and whether another follows the
+    /// last.
+    pub(super) mortal: bool,
+    pub(super) deaths: u64,
+    pub(super) followed: bool,
+    /// What is written down for the next controller, by engine.
+    pub(super) ledger: BTreeMap<u32, Page>,
+    /// Engines of before that have not come back.
+    pub(super) expected: HashMap<u32, usize>,
+    /// The sessions of engines and of clients, by number; the latest with each.
     pub(super) engines: Vec<Session>,
     pub(super) sessions: Vec<Session>,
     pub(super) processes: Vec<Process>,
@@ -89,6 +118,11 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, loud: bool) -> Self {
         let mut chance = Chance::new(seed);
+        // Of a source of its own, so that others run as ever.
+        let mut fate = Chance::new(!seed);
+        let mortal = fate.one_in(3);
+        let (deaths, followed) = (1 + fate.below(3), !fate.one_in(8));
+        let limits = Limits { receipts: mortal, ..Limits::default() };
         let mut runtime = runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
         Self {
@@ -98,7 +132,14 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             queued: 0,
-            reactor: Reactor::new(Limits::default()),
+            reactor: Reactor::new(limits),
+            era: 0,
+            up: true,
+            mortal,
+            deaths: if mortal { deaths } else { 0 },
+            followed,
+            ledger: BTreeMap::new(),
+            expected: HashMap::new(),
             engines: Vec::new(),
             sessions: Vec::new(),
             processes: Vec::new(),
@@ -143,7 +184,7 @@ impl World {
         self.queue.insert((self.now + after, self.queued), what);
     }
 
-    fn at(&mut self, at: u64, what: What) {
+    pub(super) fn at(&mut self, at: u64, what: What) {
         self.later(at.saturating_sub(self.now), what);
     }
 
@@ -161,7 +202,8 @@ impl World {
         let _inside = handle.enter();
         loop {
             let due = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let deadline = self.reactor.deadline().filter(|end| due.is_none_or(|due| *end < due));
+            let deadline = if self.up { self.reactor.deadline() } else { None };
+            let deadline = deadline.filter(|end| due.is_none_or(|due| *end < due));
             if let Some(deadline) = deadline {
                 self.now = self.now.max(deadline);
                 self.handle(Event::Tick);
@@ -181,7 +223,10 @@ impl World {
 
     /// Nothing is due: if something is pending, an engine must come for it. Says whether one did.
     fn rouse(&mut self) -> bool {
-        if self.reactor.pending() == 0 || self.processes.iter().any(|process| process.alive) {
+        if !self.up
+            || self.reactor.pending() == 0
+            || self.processes.iter().any(|process| process.alive)
+        {
             return false;
         }
         self.start_engine();
@@ -192,18 +237,21 @@ impl World {
         self.log(|| format!("{what:?}"));
         match what {
             What::Script => self.step(),
-            What::FromEngine(id, message, again) => {
-                if again || self.engines[id as usize].up.delivers(self.now) {
+            What::FromEngine(line, message, again) => {
+                let here = self.is_here(line);
+                if here && (again || self.engines[line.id as usize].up.delivers(self.now)) {
                     if let Some(after) = self.again() {
-                        self.later(after, What::FromEngine(id, message.clone(), true));
+                        self.later(after, What::FromEngine(line, message.clone(), true));
                     }
-                    self.handle(Event::FromEngine(EngineId(id), message));
+                    self.writes_of(line.id, &message.head);
+                    self.handle(Event::FromEngine(EngineId(line.id), message));
                 }
             }
-            What::FromClient(id, message, again) => {
-                if again || self.sessions[id as usize].up.delivers(self.now) {
+            What::FromClient(line, message, again) => {
+                let (here, id) = (self.is_here(line), line.id);
+                if here && (again || self.sessions[id as usize].up.delivers(self.now)) {
                     if let Some(after) = self.again() {
-                        self.later(after, What::FromClient(id, message.clone(), true));
+                        self.later(after, What::FromClient(line, message.clone(), true));
                     }
                     if !self.sessions[id as usize].gone {
                         self.book.said(ClientId(id), &message);
@@ -211,46 +259,76 @@ impl World {
                     self.handle(Event::FromClient(ClientId(id), message));
                 }
             }
-            What::ToEngine(id, message) => {
-                if self.engines[id as usize].down.delivers(self.now) {
-                    let process = self.engines[id as usize].process;
-                    self.engine_affair(process, Affair::Hears(id, message));
+            What::ToEngine(line, message) => {
+                let session = &self.engines[line.id as usize];
+                if session.era == line.era && session.down.delivers(self.now) {
+                    let process = session.process;
+                    self.engine_affair(process, Affair::Hears(line, message));
                 }
             }
-            What::ToClient(id, message) => {
-                if self.sessions[id as usize].down.delivers(self.now) {
-                    self.client_hears(id, message);
+            What::ToClient(line, message) => {
+                let session = &self.sessions[line.id as usize];
+                if session.era == line.era && session.down.delivers(self.now) {
+                    self.client_hears(line, message);
                 }
             }
-            What::EngineGone(id) => self.lose(id),
-            What::Silence(id) => {
+            What::EngineGone(line) if self.is_here(line) => self.lose(line.id),
+            What::Silence(line) if self.is_here(line) => {
+                let id = line.id;
                 if self.processes[self.engines[id as usize].process].stopped {
                     self.lose(id);
                 }
             }
-            What::ClientGone(id) => {
+            What::ClientGone(line) if self.is_here(line) => {
+                let id = line.id;
                 if !std::mem::replace(&mut self.sessions[id as usize].gone, true) {
+                    self.book.given_up(ClientId(id));
                     self.handle(Event::ClientLost { client: ClientId(id) });
                 }
             }
-            What::ClientFull(id) => {
+            What::ClientFull(line) if self.is_here(line) => {
+                let id = line.id;
                 if !self.sessions[id as usize].gone {
                     self.handle(Event::ClientFull { client: ClientId(id) });
                     let long = self.chance.below(300 * MS);
-                    self.later(long, What::ClientRoom(id));
+                    self.later(long, What::ClientRoom(line));
                 }
             }
-            What::ClientRoom(id) => {
+            What::ClientRoom(line) if self.is_here(line) => {
+                let id = line.id;
                 if !self.sessions[id as usize].gone {
                     self.handle(Event::ClientRoom { client: ClientId(id) });
                 }
             }
-            What::ClientOver(id) => self.client_over(id),
+            // The controller that would have noticed is no more.
+            What::EngineGone(_)
+            | What::Silence(_)
+            | What::ClientGone(_)
+            | What::ClientFull(_)
+            | What::ClientRoom(_) => {}
+            What::ClientOver(line) => self.client_over(line),
+            What::ClientKnocks(id) => self.client_knocks(id),
+            What::ClientWelcome(line) => self.client_welcome(line),
+            What::Took(line) => self.client_took(line),
+            What::Death(era) => self.die(era),
+            What::Rise => self.rise(),
+            What::EngineKnocks(process, hello) => self.engine_knocks(process, hello),
+            What::Missing(line) => self.give_up(line),
             What::Engine(process, affair) => self.engine_affair(process, affair),
         }
     }
 
     // --- the controller's shell
+
+    /// Whether a session is with the controller there is.
+    pub(super) fn is_here(&self, line: Line) -> bool {
+        self.up && self.era == line.era
+    }
+
+    /// The session with this number.
+    pub(super) fn line(&self, id: u32) -> Line {
+        Line { id, era: self.era }
+    }
 
     pub(super) fn handle(&mut self, event: Event) {
         let now = Now { mono: self.now, wall: self.set_clocks(0) };
@@ -268,29 +346,30 @@ impl World {
                 let deserted = self.reactor.engines().is_empty();
                 self.book.told(client, &message, deserted);
                 let how = (message.head.in_order(), !message.parts.is_empty());
-                let (weather, id) = (self.weather, client.0);
+                let (weather, id, line) = (self.weather, client.0, self.line(client.0));
                 let session = &mut self.sessions[id as usize];
-                assert!(!session.gone, "only the living are told");
+                assert!(!session.gone && session.era == line.era, "only the living are told");
                 let at = session.down.send(self.now, how, weather, &mut self.chance);
                 // A list of engines that came again later would be an old one.
                 if !matches!(message.head, ToClient::Engines(_))
                     && let Some(after) = self.again()
                 {
-                    self.at(at + after, What::ToClient(id, message.clone()));
+                    self.at(at + after, What::ToClient(line, message.clone()));
                 }
-                self.at(at, What::ToClient(id, message));
+                self.at(at, What::ToClient(line, message));
             }
             Effect::ToEngine(engine, message) => {
                 let EngineId(id) = engine;
                 self.log(|| format!("-> engine {id}: {:?}", message.head));
-                self.book.given(id, &message);
+                self.book.given(self.line(id), &message);
+                self.writes(id, &message.head);
                 let how = (message.head.in_order(), !message.parts.is_empty());
-                let weather = self.weather;
+                let (weather, line) = (self.weather, self.line(id));
                 let session = &mut self.engines[id as usize];
-                assert!(!session.gone, "only the living are sent to");
+                assert!(!session.gone && session.era == line.era, "only the living are sent to");
                 let at = session.down.send(self.now, how, weather, &mut self.chance);
                 // Not twice: a session gives each message once, and an engine relies on it.
-                self.at(at, What::ToEngine(id, message));
+                self.at(at, What::ToEngine(line, message));
             }
             Effect::EndEngine(EngineId(id)) => self.end_engine(id),
             // Nobody asks for these here.
@@ -299,45 +378,6 @@ impl World {
             | Effect::TellHealth(..)
             | Effect::Stop => {}
         }
-    }
-
-    /// An engine joins; gives its number.
-    pub(super) fn admit(&mut self, process: usize, tally: Option<&Tally>) -> u32 {
-        let id = self.engines.len() as u32;
-        let sign = tally.and_then(Tally::sign);
-        let tally = sign.filter(|_| !self.chance.one_in(4));
-        let tally = tally.and_then(|sign| Tally::open(std::process::id(), &sign));
-        let readable = tally.is_some();
-        self.engines.push(Session { process, tally, readable, ..Session::default() });
-        self.log(|| format!("process {process} joins as engine {id}, tally {readable}"));
-        id
-    }
-
-    /// The controller gives up an engine.
-    pub(super) fn lose(&mut self, id: u32) {
-        let session = &mut self.engines[id as usize];
-        if std::mem::replace(&mut session.gone, true) {
-            return;
-        }
-        let begun = session.tally.take().map(|tally| tally.close());
-        self.log(|| format!("engine {id} is lost, begun {begun:?}"));
-        self.book.lost(id, begun.is_some());
-        let (engine, cause, output) = (EngineId(id), "gone".to_owned(), String::new());
-        self.handle(Event::EngineLost { engine, begun, cause, output });
-    }
-
-    pub(super) fn send_from_engine(&mut self, id: u32, message: Message<FromEngine>) {
-        let how = (message.head.in_order(), !message.parts.is_empty());
-        let weather = self.weather;
-        let at = self.engines[id as usize].up.send(self.now, how, weather, &mut self.chance);
-        self.at(at, What::FromEngine(id, message, false));
-    }
-
-    pub(super) fn send_from_client(&mut self, id: u32, message: Message<FromClient>) {
-        let how = (message.head.in_order(), !message.parts.is_empty());
-        let weather = self.weather;
-        let at = self.sessions[id as usize].up.send(self.now, how, weather, &mut self.chance);
-        self.at(at, What::FromClient(id, message, false));
     }
 }
 

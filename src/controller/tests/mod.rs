@@ -9,6 +9,7 @@ mod kit;
 mod model;
 mod random;
 mod requests;
+mod resume;
 mod scheduling;
 mod smoke;
 mod units;

@@ -9,19 +9,7 @@ import pytest
 
 from oarlock.views.executor import ViewExecutor
 
-
-class Counted:
-    """Endless numbers from 0 up; says how many were read."""
-
-    def __init__(self):
-        self.read = 0
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        self.read += 1
-        return self.read - 1
+from .endless import Counted
 
 
 def test_the_parameters_are_those_of_the_standard_library():

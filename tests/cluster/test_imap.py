@@ -7,19 +7,7 @@ import pytest
 
 import oarlock
 
-
-class Counted:
-    """Endless input that knows how much of it was read."""
-
-    def __init__(self):
-        self.read = 0
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        self.read += 1
-        return self.read - 1
+from .endless import Counted
 
 
 def test_endless_input_is_read_in_bounded_measure(lview):

@@ -376,10 +376,13 @@ def serve(
     restart: bool = False,
     patience: tuple[float, float] | None = None,
     lease: float = 0.0,
+    store: tuple[str, float] | None = None,
 ) -> None:
     """Run a controller in `directory` with `count` engines started as `argv` until it is stopped
     by a client, SIGTERM or SIGINT; if it is killed, engines and clients look for another there for
-    `lease` seconds. Raises OSError when one already runs there."""
+    `lease` seconds. `store` is the directory where its queue and its results survive it, and the
+    days for which it keeps results that nobody fetched. Raises OSError when one already runs there
+    or the store cannot be opened."""
 
 def run_code(code: Any, namespace: dict[str, Any]) -> Any:
     """Run a code object in `namespace` without leaving `__builtins__` in it."""

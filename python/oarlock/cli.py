@@ -43,7 +43,14 @@ def _start(options: argparse.Namespace) -> int:
     from oarlock.cluster import standalone
 
     n = launch.engine_count(options.n)
-    care = launch.Care(options.restart, options.suspect_after, options.lost_after, options.lease)
+    care = launch.Care(
+        options.restart,
+        options.suspect_after,
+        options.lost_after,
+        options.lease,
+        options.store,
+        options.store_days,
+    )
     if options.daemonize:
         record = standalone.detach(options.cluster_id, n, _START_TIMEOUT, care)
         _describe(record, foreground=False)
@@ -95,6 +102,7 @@ def _status(options: argparse.Namespace) -> int:
             "embedded": record.embedded,
             "headless": record in headless,
             "directory": record.directory,
+            "store": record.store or None,
         }
         for record in [*registry.list_clusters(), *headless]
     ]
@@ -197,6 +205,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="seconds that engines and clients wait, when the controller was killed, for the same "
         f"command to be given again (default: {launch.LEASE:g})",
+    )
+    start.add_argument(
+        "--store",
+        metavar="DIRECTORY",
+        help="keep queue and results there, so that they survive the cluster and its clients",
+    )
+    start.add_argument(
+        "--store-days",
+        type=float,
+        default=launch.STORE_DAYS,
+        metavar="N",
+        help="days for which a result that nobody fetched is kept there "
+        f"(default: {launch.STORE_DAYS:g})",
     )
     start.add_argument("--log-file", help=argparse.SUPPRESS)
     start.set_defaults(run=_start)

@@ -22,11 +22,11 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 
-use crate::controller::Recipe;
+use crate::controller::{Keeping, Recipe};
 
 /// Runs a controller until it is stopped by a client, SIGTERM or SIGINT.
 #[pyfunction]
-#[pyo3(signature = (directory, argv, count, env, log_directory, restart=false, patience=None, lease=0.0))]
+#[pyo3(signature = (directory, argv, count, env, log_directory, restart=false, patience=None, lease=0.0, store=None))]
 #[allow(clippy::too_many_arguments, reason = "Python calls it with keywords")]
 fn serve(
     py: Python<'_>,
@@ -38,12 +38,20 @@ fn serve(
     restart: bool,
     patience: Option<(f64, f64)>,
     lease: f64,
+    store: Option<(PathBuf, f64)>,
 ) -> PyResult<()> {
     let python = client::python_version(py);
     let mut care = client::care(restart, patience)?;
     care.lease = client::duration("lease", lease)?;
     let recipe = Recipe { argv, env, log_directory };
-    py.detach(move || crate::controller::serve(&directory, python, recipe, count, care))?;
+    let keeping = |(directory, days): (PathBuf, f64)| {
+        let time = client::duration("the time for which results are stored", days * 86_400.0)?;
+        PyResult::Ok(Keeping { directory, time })
+    };
+    let keeping = store.map(keeping).transpose()?;
+    py.detach(move || {
+        crate::controller::serve(&directory, python, recipe, count, care, keeping.as_ref())
+    })?;
     Ok(())
 }
 

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::core::Core;
-use crate::wire::message::WATCHED;
 use crate::wire::{FromClient, FuncId, Message, Parts, Reply, Request};
 
 /// What arrived is told after so long, or when it is so much.
@@ -109,9 +108,6 @@ impl Again {
 
     /// An outcome has arrived, perhaps not for the first time.
     pub(crate) fn took(&mut self, seq: u64, parts: &Parts) {
-        if seq >= WATCHED {
-            return;
-        }
         let took = &mut self.took;
         match took.runs.last_mut() {
             Some((first, count)) if *first + *count == seq => *count += 1,
@@ -247,6 +243,7 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::message::WATCHED;
     use crate::wire::{EngineId, Kind, Rules, Target};
 
     const FUNC: FuncId = FuncId([1; 16]);
@@ -316,7 +313,7 @@ mod tests {
         for seq in [4, 5, 7, WATCHED] {
             again.took(seq, &Parts::new());
         }
-        assert_eq!(again.took.runs, [(4, 2), (7, 1)]);
+        assert_eq!(again.took.runs, [(4, 2), (7, 1), (WATCHED, 1)]);
         let (due, since) = (again.due().unwrap(), again.took.since.unwrap());
         assert_eq!(due, since + TELL_AFTER);
         again.took(8, &Parts::from_buf([Bytes::from(vec![0; TELL_BYTES])]));

@@ -83,7 +83,8 @@ impl Remote {
             Duration::ZERO => Duration::ZERO,
             lease => address.reconnect.unwrap_or(lease),
         };
-        let line = Line { outbox: RwLock::new(outbox), keeps: !others.is_zero() };
+        // Also who does not wait for another says what arrived, so that nobody keeps it.
+        let line = Line { outbox: RwLock::new(outbox), keeps: !accepted.lease.is_zero() };
         let line = Arc::new(line);
         let core = Arc::new(Core::new(session, Box::new(line.clone()), bound));
         let poked = line.clone();
@@ -116,6 +117,7 @@ impl Remote {
 
     /// Says goodbye after everything queued has been sent, and ends the I/O thread.
     pub fn close(&self) {
+        self.core.tell_taken();
         self.closing.notify_one();
         self.line.outbox.read().close();
         if let Some(drive) = self.core.drive() {

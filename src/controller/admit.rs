@@ -25,7 +25,7 @@ impl Shell {
         // will ask again.
         match role {
             Role::Client => {
-                let again = self.client_again(before.as_ref());
+                let again = self.client_again(before.as_ref(), session);
                 let client = again.unwrap_or(ClientId(self.next_client));
                 let sink = Sink::new(sender, move |event| Incoming::Client(client, event));
                 // A client may be stopped for a while (Ctrl-Z); its end is told by the door.

@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 
+use crate::store::Record;
 use crate::wire::{EngineId, EngineInfo, Loss, Parts, Stamp, Status};
 
 use super::engines::Engine;
@@ -118,7 +119,18 @@ impl Turn<'_> {
         if let Reached::Running(_) = reached {
             task.rare.get_or_insert_default().deaths += 1;
         }
-        task.deaths() < DEATHS && task.try_again()
+        task.deaths() < DEATHS && self.try_again(key)
+    }
+
+    /// Counts another attempt; `false` if its owner allows none.
+    fn try_again(&mut self, key: TaskKey) -> bool {
+        let task = self.state.tasks.get_mut(key);
+        if !task.try_again() {
+            return false;
+        }
+        let (id, attempt) = (task.id, task.attempt);
+        self.keep(Record::Attempt { id, attempt }, Parts::new());
+        true
     }
 
     /// Ends a task whose engine ended.
@@ -153,9 +165,10 @@ impl Turn<'_> {
     pub(crate) fn try_elsewhere(&mut self, key: TaskKey, engine: EngineId) -> bool {
         let task = self.state.tasks.get_mut(key);
         let Some(lane) = task.lane() else { return false };
-        if task.cancelled || !task.try_again() {
+        if task.cancelled || !self.try_again(key) {
             return false;
         }
+        let task = self.state.tasks.get_mut(key);
         let failed_on = &mut task.rare.get_or_insert_default().failed_on;
         failed_on.push(engine);
         let failed_on = failed_on.clone();

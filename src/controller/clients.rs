@@ -57,12 +57,36 @@ impl Clients {
         true
     }
 
+    /// Enters a client that is gone, as a store knows it.
+    pub(crate) fn restore(&mut self, id: ClientId, session: SessionId, lease: u64, next: u64) {
+        if self.join(id, session, lease)
+            && let Some(client) = self.map.get_mut(&id)
+        {
+            (client.alive, client.next) = (false, next);
+        }
+    }
+
+    /// A client that is gone comes back; `false` if none of this number and session is.
+    pub(crate) fn revive(&mut self, id: ClientId, session: SessionId, lease: u64) -> bool {
+        let Some(client) = self.map.get_mut(&id) else { return false };
+        let comes = !client.alive && client.session == session;
+        if comes {
+            (client.alive, client.lease) = (true, lease);
+        }
+        comes
+    }
+
     /// A client that is there.
     pub(crate) fn alive(&mut self, id: ClientId) -> Option<&mut Client> {
         self.map.get_mut(&id).filter(|client| client.alive)
     }
 
     /// A client of which something is known.
+    pub(crate) fn get(&self, id: ClientId) -> Option<&Client> {
+        self.map.get(&id)
+    }
+
+    /// The same, to be changed.
     pub(crate) fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
         self.map.get_mut(&id)
     }
@@ -79,19 +103,18 @@ impl Clients {
         }
     }
 
-    /// Counts a task that is no longer known.
-    pub(crate) fn forget(&mut self, id: ClientId) {
-        if let Some(client) = self.map.get_mut(&id) {
-            client.known -= 1;
-            self.drop_unneeded(id);
-        }
+    /// Counts a task that is no longer known; says whether its client is no longer, either.
+    pub(crate) fn forget(&mut self, id: ClientId) -> bool {
+        let Some(client) = self.map.get_mut(&id) else { return false };
+        client.known -= 1;
+        self.drop_unneeded(id)
     }
 
-    /// Removes a client that is gone and of which nothing is known any more.
-    pub(crate) fn drop_unneeded(&mut self, id: ClientId) {
-        let Some(client) = self.map.get(&id) else { return };
+    /// Removes a client that is gone and of which nothing is known any more; says whether it was.
+    pub(crate) fn drop_unneeded(&mut self, id: ClientId) -> bool {
+        let Some(client) = self.map.get(&id) else { return false };
         if client.alive || client.known > 0 {
-            return;
+            return false;
         }
         let session = client.session;
         self.map.remove(&id);
@@ -101,6 +124,7 @@ impl Clients {
                 self.sessions.remove(&session);
             }
         }
+        true
     }
 
     /// The clients a session has had, the latest first.

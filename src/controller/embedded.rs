@@ -29,7 +29,7 @@ impl Embedded {
         let runtime = transport::runtime()?;
         let mut shell = {
             let _inside = runtime.enter();
-            Shell::open(directory, python, true, policy)?
+            Shell::open(directory, python, true, policy, None)?
         };
         let core = shell.embed(bound);
         let handle = shell.handle();

@@ -1,8 +1,11 @@
 //! What may happen to the controller, and what it may want done about it.
 
+use bytes::Bytes;
+
+use crate::store::{Outcome, Record, Submitted};
 use crate::wire::{
-    ClientId, EngineId, EngineInfo, FromClient, FromEngine, Health, Message, SessionId, Stamp,
-    TaskId, ToClient, ToEngine, Underway,
+    ClientId, EngineId, EngineInfo, FromClient, FromEngine, FuncId, Health, Message, Parts,
+    SessionId, Stamp, TaskId, ToClient, ToEngine, Underway,
 };
 
 /// An engine of the controller before this one, as that one wrote it down.
@@ -12,6 +15,21 @@ pub struct Inherited {
     pub info: EngineInfo,
     /// What it was given and may tell of yet: tickets, tasks, and at which attempt these were.
     pub given: Vec<(u64, TaskId, u16)>,
+}
+
+/// What a store holds of controllers before this one.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// Clients: number, session, lease in nanoseconds, and the lowest number of the next task.
+    pub clients: Vec<(ClientId, SessionId, u64, u64)>,
+    /// Functions with their pickles.
+    pub funcs: Vec<(FuncId, Bytes)>,
+    /// Tasks without an outcome, with their arguments.
+    pub tasks: Vec<(Submitted, Parts)>,
+    /// The attempts at which some of these were.
+    pub attempts: Vec<(TaskId, u16)>,
+    /// Outcomes; their values stay in the store.
+    pub outcomes: Vec<Outcome>,
 }
 
 /// Something that happened outside.
@@ -40,6 +58,23 @@ pub enum Event {
     /// The first event of a controller that follows another which was killed: what that one had
     /// given to whom. Each of these engines comes back or is missing.
     Inherited(Vec<Inherited>),
+    /// What the store holds. After [`Event::Inherited`], before anybody is admitted.
+    Restored(Box<Restored>),
+    /// The store has no room for these new tasks of a client.
+    NoRoom {
+        /// The client.
+        client: ClientId,
+        /// Number of the first task.
+        first: u64,
+        /// How many tasks there are.
+        count: usize,
+        /// Why, for people.
+        why: String,
+    },
+    /// A client that came back asks again for tasks of its own that are known already.
+    AskedAgain(ClientId, Vec<u64>),
+    /// Everything is about to end: engines are to give back what they have not begun.
+    Stopping,
     /// A client of the controller before this one was admitted under the number it had there.
     ClientBack {
         /// The client.
@@ -102,6 +137,10 @@ pub enum Effect {
     ToClient(ClientId, Message<ToClient>),
     /// Send this to an engine.
     ToEngine(EngineId, Message<ToEngine>),
+    /// Write this down. What leaves after it says that it was.
+    Keep(Message<Record>),
+    /// Send this to a client, with the parts that the store has of the outcome of this task.
+    TellKept(ClientId, Message<ToClient>, TaskId),
     /// Nothing of this engine is wanted any more: close what is left of its session and end what
     /// is left of its process. May concern an engine that is long gone.
     EndEngine(EngineId),

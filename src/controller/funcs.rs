@@ -56,6 +56,11 @@ impl Funcs {
         Some(func)
     }
 
+    /// The pickle of a function that is known.
+    pub(crate) fn body(&self, id: FuncId) -> Option<&Bytes> {
+        self.find(id).map(|key| &self.slab[key].body)
+    }
+
     pub(crate) fn get_mut(&mut self, key: u32) -> &mut Func {
         &mut self.slab[key]
     }

@@ -3,7 +3,7 @@
 //!
 //! What follows from it for tasks is decided in `resume`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,22 +37,32 @@ struct Expected {
 }
 
 impl Heritage {
-    /// Reads what a controller left in `directory`, and begins to write there. Gives what the
-    /// reactor is to know, if there was one.
-    pub(super) fn open(directory: &Path, is_heir: bool) -> io::Result<(Self, Vec<Inherited>)> {
-        let left = if is_heir { ledger::read(directory) } else { Vec::new() };
+    /// Reads what a controller left in `directory` and at `home`, if there is one, and begins to
+    /// write there. Gives what the reactor is to know.
+    pub(super) fn open(
+        directory: &Path,
+        home: Option<&Path>,
+        is_heir: bool,
+    ) -> io::Result<(Self, Vec<Inherited>)> {
+        let mut left = if is_heir { ledger::read(directory) } else { Vec::new() };
+        let here: HashSet<_> = left.iter().map(|engine| engine.info.id).collect();
+        let there = home.map_or_else(Vec::new, ledger::read).into_iter();
+        left.extend(there.filter(|engine| !here.contains(&engine.info.id)));
         let expected = left.iter().map(|engine| {
             let EngineInfo { id, session, pid, .. } = engine.info;
             (id, Expected { session, pid, seat: None })
         });
-        let heritage =
-            Self { is_heir, expected: expected.collect(), ledger: Some(Ledger::new(directory)?) };
-        Ok((heritage, left))
+        let ledger = Ledger::new(home.unwrap_or(directory))?;
+        if home.is_some() {
+            ledger.show(directory)?;
+        }
+        Ok((Self { is_heir, expected: expected.collect(), ledger: Some(ledger) }, left))
     }
 
     /// The lowest number that no engine ever had.
     pub(super) fn next_engine(&self) -> u32 {
-        self.ledger.as_ref().map_or(0, Ledger::next)
+        let next = self.ledger.as_ref().map_or(0, Ledger::next);
+        self.expected.keys().map(|engine| engine.0.saturating_add(1)).fold(next, u32::max)
     }
 
     /// Writes down what was done since the last call; an engine whose page cannot be written is none
@@ -119,12 +129,15 @@ impl Shell {
     /// called inside the runtime, before the shell runs.
     pub(super) fn await_engines(&mut self, recipe: &Arc<Recipe>, patience: Duration) -> usize {
         let mut alive = 0;
+        let is_heir = self.heritage.is_heir;
         for (engine, Expected { pid, seat, .. }) in &mut self.heritage.expected {
             let gone = Incoming::Missing(
                 *engine,
                 "its process ended while there was no controller".to_owned(),
             );
-            let Some(ended) = watch(*pid) else {
+            // Where the cluster's directory is gone nobody finds back, and numbers of processes may
+            // be those of others.
+            let Some(ended) = is_heir.then(|| watch(*pid)).flatten() else {
                 later(&self.sender, Duration::ZERO, gone);
                 continue;
             };
@@ -142,10 +155,14 @@ impl Shell {
     }
 
     /// The number under which a client comes back, if it does.
-    pub(super) fn client_again(&self, before: Option<&Before>) -> Option<ClientId> {
+    pub(super) fn client_again(
+        &self,
+        before: Option<&Before>,
+        session: SessionId,
+    ) -> Option<ClientId> {
         let before = before.filter(|b| self.heritage.was_with_another(b, self.session))?;
         let client = ClientId(before.number);
-        let free = self.reactor.is_resuming() && !self.reactor.knows_client(client);
+        let free = self.reactor.may_return(client, session);
         (free && !self.clients.contains_key(&client)).then_some(client)
     }
 

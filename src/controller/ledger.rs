@@ -136,6 +136,20 @@ impl Ledger {
         self.next
     }
 
+    /// Has it found from the cluster in `directory` when it lies elsewhere; what was there is moved.
+    pub(super) fn show(&self, directory: &Path) -> io::Result<()> {
+        let here = directory.join(FOLDER);
+        if here.is_symlink() {
+            fs::remove_file(&here)?;
+        } else if here.exists() {
+            for page in fs::read_dir(&here)?.flatten() {
+                fs::copy(page.path(), self.folder.join(page.file_name()))?;
+            }
+            fs::remove_dir_all(&here)?;
+        }
+        std::os::unix::fs::symlink(std::path::absolute(&self.folder)?, here)
+    }
+
     fn path(&self, engine: EngineId) -> PathBuf {
         self.folder.join(engine.to_string())
     }

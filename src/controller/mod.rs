@@ -9,10 +9,11 @@
 //! - `reactor`, `submit`, `report`, `request`: one function per event.
 //! - `schedule`, `lanes`, `ranks`: which engine gets which task, and what is taken back.
 //! - `resume`, `receipts`: what lets a controller go on where one that was killed ended.
+//! - `record`, `restore`: what a store is to hold, and beginning with what it holds.
 //! - `settle`, `outcomes`: the end of a task, told once and kept for a while.
 //! - `deserted`: what waits while no engine is there.
 //! - `run`, `incoming`, `inbox`, `admit`, `send`, `losses`, `stop`, `embedded`, `standalone`: the
-//!   shell; `ledger`, `inherit`: what it leaves to one that follows it; `processes`, `spawn`,
+//!   shell; `ledger`, `inherit`, `keep`: what it leaves to one that follows it; `processes`, `spawn`,
 //!   `memory_kills`: the processes behind engines. The only files here with I/O.
 //! - `revive`: whether and when an engine process that ended is replaced.
 //! - `tasks`, `engines`, `clients`, `funcs`: the books; `state` holds them, `check` audits them.
@@ -32,6 +33,7 @@ mod inbox;
 mod incoming;
 mod index;
 mod inherit;
+mod keep;
 mod lanes;
 mod ledger;
 mod losses;
@@ -43,8 +45,10 @@ mod processes;
 mod ranks;
 mod reactor;
 mod receipts;
+mod record;
 mod report;
 mod request;
+mod restore;
 mod resume;
 mod revive;
 mod run;
@@ -65,8 +69,10 @@ mod texts;
 mod tests;
 
 pub use embedded::Embedded;
-pub use event::{Effect, Event, Inherited, Now};
+pub use event::{Effect, Event, Inherited, Now, Restored};
+pub use keep::Keeping;
 pub use reactor::Reactor;
+pub use record::{Admission, Admitted};
 pub use revive::Care;
 pub use spawn::Recipe;
 pub use standalone::serve;

@@ -1,7 +1,9 @@
 //! Outcomes that are kept for whoever asks later, oldest dropped first.
 //!
 //! Two shelves: outcomes that were told to their owner are a convenience and few are kept;
-//! outcomes whose owner was gone are all there is of that work, so more is kept, for a time.
+//! outcomes whose owner was gone are all there is of that work, so more is kept, for a time. Where
+//! there is a store, all stand on the second until it is known that they arrived somewhere, and
+//! their bytes are in the store.
 
 use std::collections::VecDeque;
 use std::mem::size_of;
@@ -28,17 +30,21 @@ pub(crate) struct Kept {
     pub(crate) submitted: Stamp,
     /// Position among all tasks ever submitted.
     pub(crate) order: u64,
-    /// Whether the owner was gone when the task ended.
+    /// Whether it may be all there is of that work.
     pub(crate) orphan: bool,
-    /// When it ended, on the monotonic clock.
-    pub(crate) at: u64,
+    /// Until when it is kept then, on the monotonic clock.
+    pub(crate) until: u64,
+    /// Whether its parts are in the store and not here.
+    pub(crate) stored: bool,
+    /// Bytes of these, as far as they are known.
+    pub(crate) size: u64,
 }
 
 impl Kept {
     /// Bytes it is charged with: its parts and its record.
     fn cost(&self) -> u64 {
         let parts: usize = self.outcome.parts.iter().map(bytes::Bytes::len).sum();
-        (parts + size_of::<Self>()) as u64
+        self.size + (parts + size_of::<Self>()) as u64
     }
 }
 
@@ -71,56 +77,107 @@ impl Outcomes {
         id: TaskId,
         kept: Kept,
         limits: &Limits,
-        mut dropped: impl FnMut(TaskId),
+        dropped: impl FnMut(TaskId, &Kept),
     ) {
-        let (side, records, bytes) = if kept.orphan {
-            (&mut self.orphans, usize::MAX, limits.orphan_bytes)
-        } else {
-            (&mut self.told, limits.kept_records, limits.kept_bytes)
-        };
-        side.ids.push_back(id);
-        side.records += 1;
-        side.bytes += kept.cost();
+        let orphan = kept.orphan;
         let number = self.slab.insert((id, kept));
         self.index.insert(id, number);
-        while side.records > records || side.bytes > bytes {
-            let Some(oldest) = side.ids.pop_front() else { break };
-            if let Some(number) = self.index.remove(oldest) {
-                let (_, kept) = self.slab.remove(number);
-                side.records -= 1;
-                side.bytes -= kept.cost();
-                dropped(oldest);
+        self.enter(number, orphan, limits, dropped);
+    }
+
+    /// An outcome has arrived where it is wanted: it is no longer all there is.
+    pub(crate) fn take(&mut self, id: TaskId, limits: &Limits, dropped: impl FnMut(TaskId, &Kept)) {
+        let Some(number) = self.index.get(id).filter(|at| self.slab[*at].1.orphan) else { return };
+        self.leave(number);
+        self.slab[number].1.orphan = false;
+        self.tidy(true);
+        self.enter(number, false, limits, dropped);
+    }
+
+    /// Puts an outcome on a shelf, and takes the oldest off there beyond the limits.
+    fn enter(
+        &mut self,
+        number: u32,
+        orphan: bool,
+        limits: &Limits,
+        mut dropped: impl FnMut(TaskId, &Kept),
+    ) {
+        let (records, bytes) = if orphan {
+            (usize::MAX, limits.orphan_bytes)
+        } else {
+            (limits.kept_records, limits.kept_bytes)
+        };
+        let (id, kept) = &self.slab[number];
+        let (id, cost) = (*id, kept.cost());
+        let side = self.side(orphan);
+        side.ids.push_back(id);
+        side.records += 1;
+        side.bytes += cost;
+        while self.side(orphan).records > records || self.side(orphan).bytes > bytes {
+            let Some(oldest) = self.side(orphan).ids.pop_front() else { break };
+            if self.stands(oldest, orphan)
+                && let Some(kept) = self.take_out(oldest)
+            {
+                dropped(oldest, &kept);
             }
+        }
+    }
+
+    fn side(&mut self, orphan: bool) -> &mut Shelf {
+        if orphan { &mut self.orphans } else { &mut self.told }
+    }
+
+    /// Whether an outcome is kept and on that shelf.
+    fn stands(&self, id: TaskId, orphan: bool) -> bool {
+        self.get(id).is_some_and(|kept| kept.orphan == orphan)
+    }
+
+    /// Uncounts an outcome that is about to leave its shelf.
+    fn leave(&mut self, number: u32) {
+        let (_, kept) = &self.slab[number];
+        let (orphan, cost) = (kept.orphan, kept.cost());
+        let side = self.side(orphan);
+        side.records -= 1;
+        side.bytes -= cost;
+    }
+
+    fn take_out(&mut self, id: TaskId) -> Option<Kept> {
+        let number = self.index.get(id)?;
+        self.leave(number);
+        self.index.remove(id);
+        Some(self.slab.remove(number).1)
+    }
+
+    /// An old outcome at the front must not let the ids of those that left pile up behind it.
+    fn tidy(&mut self, orphan: bool) {
+        let side = self.side(orphan);
+        if side.ids.len() > 2 * side.records + 64 {
+            let mut ids = std::mem::take(&mut side.ids);
+            ids.retain(|id| self.stands(*id, orphan));
+            self.side(orphan).ids = ids;
         }
     }
 
     /// Drops what outlived its time and tells `dropped`.
-    pub(crate) fn expire(&mut self, mono: u64, limits: &Limits, mut dropped: impl FnMut(TaskId)) {
+    pub(crate) fn expire(&mut self, mono: u64, mut dropped: impl FnMut(TaskId, &Kept)) {
         while let Some(id) = self.orphans.ids.front().copied() {
-            let old = |kept: &Kept| mono.saturating_sub(kept.at) > limits.orphan_time;
-            if self.get(id).is_some_and(|kept| !old(kept)) {
-                return;
+            if self.stands(id, true) {
+                if self.get(id).is_some_and(|kept| mono <= kept.until) {
+                    return;
+                }
+                if let Some(kept) = self.take_out(id) {
+                    dropped(id, &kept);
+                }
             }
             self.orphans.ids.pop_front();
-            if self.remove(id) {
-                dropped(id);
-            }
         }
     }
 
-    /// Drops one outcome; `false` if it is not kept.
-    pub(crate) fn remove(&mut self, id: TaskId) -> bool {
-        let Some(number) = self.index.remove(id) else { return false };
-        let (_, kept) = self.slab.remove(number);
-        let side = if kept.orphan { &mut self.orphans } else { &mut self.told };
-        side.records -= 1;
-        side.bytes -= kept.cost();
-        // An old outcome at the front must not let the ids of removed ones pile up behind it.
-        if side.ids.len() > 2 * side.records + 64 {
-            let index = &self.index;
-            side.ids.retain(|id| index.get(*id).is_some());
-        }
-        true
+    /// Drops one outcome, if it is kept.
+    pub(crate) fn remove(&mut self, id: TaskId) -> Option<Kept> {
+        let kept = self.take_out(id)?;
+        self.tidy(kept.orphan);
+        Some(kept)
     }
 
     pub(crate) fn len(&self) -> usize {

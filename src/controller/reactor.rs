@@ -5,6 +5,7 @@
 //! work per event does not grow with the number of engines or of pending tasks (telling every
 //! client the list of engines aside).
 
+use crate::store::Forgotten;
 use crate::wire::{ClientId, EngineInfo, FromClient, Message, SessionId, ToClient};
 
 use super::event::{Effect, Event, Now};
@@ -13,7 +14,7 @@ use super::tasks::Task;
 
 /// The controller's mind; see the head of this file.
 pub struct Reactor {
-    state: State,
+    pub(super) state: State,
 }
 
 impl Reactor {
@@ -43,6 +44,12 @@ impl Reactor {
             Event::ClientLost { client } => turn.on_client_lost(client),
             Event::EngineJoined { info } => turn.on_engine_joined(info),
             Event::Inherited(engines) => turn.on_inherited(engines),
+            Event::Restored(restored) => turn.on_restored(*restored),
+            Event::NoRoom { client, first, count, why } => {
+                turn.on_no_room(client, first, count, why);
+            }
+            Event::AskedAgain(client, seqs) => turn.on_asked_again(client, &seqs),
+            Event::Stopping => turn.on_stopping(),
             Event::ClientBack { client, session, lease } => {
                 turn.on_client_back(client, session, lease);
             }
@@ -91,9 +98,16 @@ impl Reactor {
         self.state.resume.is_some()
     }
 
-    /// Whether anything is known of a client.
-    pub fn knows_client(&self, client: ClientId) -> bool {
-        self.state.clients.session(client).is_some()
+    /// Whether a client of a controller before this one may have this number again.
+    pub fn may_return(&self, client: ClientId, session: SessionId) -> bool {
+        let known = self.state.clients.get(client);
+        let same = known.is_none_or(|known| !known.alive && known.session == session);
+        self.is_resuming() && same
+    }
+
+    /// Whether an engine was asked to give something back and has not answered.
+    pub fn is_recalling(&self) -> bool {
+        self.state.engines.iter().any(|engine| engine.recalled > 0)
     }
 
     /// Tasks without an outcome.
@@ -152,7 +166,10 @@ impl Turn<'_> {
             self.state.funcs.get_mut(func).owners -= 1;
             self.drop_func(func);
         }
-        self.state.clients.drop_unneeded(client);
+        if self.state.clients.drop_unneeded(client) {
+            self.forgotten(Forgotten { clients: vec![client], ..Forgotten::default() });
+        }
+        self.state.take_back_lent(client);
         if lease < u64::MAX {
             self.state.leases.insert((self.now.mono.saturating_add(lease), client));
         }

@@ -4,6 +4,9 @@
 //! An engine whose controller may be followed by another keeps what it told until that is *settled*:
 //! the client that wanted it has it, or nobody wants it. Clients say what has arrived; what they say
 //! of outcomes is passed on to the engines these came from.
+//!
+//! Where there is a store, an outcome is settled as soon as it is written there; what clients say of it
+//! then decides for how long the store keeps it.
 
 use crate::wire::{ClientId, EngineId, Message, TaskId, ToEngine};
 
@@ -33,6 +36,9 @@ impl Turn<'_> {
 
     /// Outcomes have arrived at their client: runs of first number and how many.
     pub(crate) fn on_took(&mut self, client: ClientId, runs: &[(u64, u64)]) {
+        if self.state.limits.store {
+            return self.took_stored(client, runs);
+        }
         let Some(receipts) = &mut self.state.receipts else { return };
         let mut settled = Vec::new();
         for (first, count) in runs {

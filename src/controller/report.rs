@@ -114,10 +114,14 @@ impl Turn<'_> {
         {
             return self.settle(engine, ticket);
         }
-        if let Some(engine) = engine {
+        let stored = self.state.limits.store;
+        if let (false, Some(engine)) = (stored, engine) {
             self.expect_receipt(id, engine, ticket);
         }
         self.finish(key, outcome);
+        if let (true, Some(engine)) = (stored, engine) {
+            self.settle(engine, ticket);
+        }
     }
 
     /// Puts recalled tasks at the front of their queues, oldest first. A task that was not asked

@@ -57,16 +57,18 @@ impl Turn<'_> {
         };
         let kept = self.state.outcomes.iter().map(|(id, _)| id);
         let ids: Vec<TaskId> = kept.filter(is_named).collect();
-        for id in ids {
-            if self.state.outcomes.remove(id) {
-                self.state.clients.forget(id.client);
+        self.drop_outcomes(|outcomes, _, dropped| {
+            for id in ids {
+                if let Some(kept) = outcomes.remove(id) {
+                    dropped(id, &kept);
+                }
             }
-        }
+        });
         Reply::Done
     }
 
     /// What an engine has not started goes to others while it ends.
-    fn shut_down(&mut self, engines: &[EngineId]) -> Reply {
+    pub(crate) fn shut_down(&mut self, engines: &[EngineId]) -> Reply {
         if let Some(refusal) = self.refuse_unknown(engines) {
             return refusal;
         }
@@ -80,6 +82,12 @@ impl Turn<'_> {
             self.tell_engine(*id, Message::bare(ToEngine::Shutdown));
         }
         Reply::Done
+    }
+
+    /// Every engine gives back what it has not begun, and ends.
+    pub(crate) fn on_stopping(&mut self) {
+        let engines: Vec<_> = self.state.engines.list().iter().map(|info| info.id).collect();
+        self.shut_down(&engines);
     }
 
     /// As [`Turn::shut_down`], with another process in place of each.

@@ -71,6 +71,8 @@ pub(crate) struct Resume {
     underway: Map<TaskId, (EngineId, Underway)>,
     /// Clients that are about to submit again what they want.
     returning: Set<ClientId>,
+    /// Tasks they asked for again that have their outcomes.
+    pub(crate) asked: Set<TaskId>,
 }
 
 impl State {
@@ -141,6 +143,7 @@ impl Turn<'_> {
             told: Map::default(),
             underway: Map::default(),
             returning: Set::default(),
+            asked: Set::default(),
         };
         for Inherited { info, given } in engines {
             for (ticket, id, attempt) in given {
@@ -160,7 +163,13 @@ impl Turn<'_> {
 
     /// A client comes back and is about to submit again what it wants.
     pub(crate) fn on_client_back(&mut self, client: ClientId, session: SessionId, lease: u64) {
-        self.on_client_joined(client, session, lease);
+        if self.state.clients.revive(client, session, lease) {
+            self.state.leases.retain(|(_, gone)| *gone != client);
+            let engines = self.state.engines_told();
+            self.tell_client(client, Message::bare(ToClient::Engines(engines)));
+        } else {
+            self.on_client_joined(client, session, lease);
+        }
         if let Some(resume) = &mut self.state.resume {
             resume.returning.insert(client);
         }
@@ -177,6 +186,7 @@ impl Turn<'_> {
         let told: Vec<_> = resume.told.extract_if(|id, _| id.client == client).collect();
         let underway: Vec<_> = resume.underway.extract_if(|id, _| id.client == client).collect();
         self.forget(told, underway);
+        self.take_unasked(client);
     }
 
     /// What is wanted by nobody need not be kept, nor run on.
@@ -386,7 +396,7 @@ impl Turn<'_> {
                     self.state.withdraw(key);
                     return self.conclude(key, ticket, outcome);
                 }
-                None if self.may_come(id) => {
+                None if self.state.outcomes.get(id).is_none() && self.may_come(id) => {
                     if let Some(resume) = &mut self.state.resume {
                         let attempt = doubt.map_or(1, |doubt| doubt.attempt);
                         resume.told.insert(id, (ticket, attempt, outcome));

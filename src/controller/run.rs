@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::inbox::{Direct, Inbox};
 use super::incoming::{Control, Handle, Incoming, Sender};
 use super::inherit::Heritage;
+use super::keep::{self, Keep, Keeping};
 use super::losses::Engine;
 use super::processes::Processes;
 use super::revive::Care;
@@ -29,7 +30,8 @@ use crate::memory::usage;
 use crate::transport::{self, CloseReason, Door, DoorError, Keeper, Outbox, place};
 use crate::wire::message::EMBEDDED;
 use crate::wire::{
-    ClientId, EngineId, FromClient, Message, Reply, SessionId, ToClient, ToEngine, limits,
+    ClientId, EngineId, FromClient, FromEngine, Message, Reply, SessionId, ToClient, ToEngine,
+    limits,
 };
 
 /// How often a client that takes nothing is looked at.
@@ -56,6 +58,7 @@ pub(super) struct Shell {
     pub(super) engines: HashMap<EngineId, Engine>,
     pub(super) processes: Processes,
     pub(super) heritage: Heritage,
+    pub(super) keep: Option<Keep>,
     pub(super) next_client: u32,
     pub(super) next_engine: u32,
     epoch: Instant,
@@ -72,6 +75,7 @@ impl Shell {
         python: String,
         embedded: bool,
         care: Care,
+        keeping: Option<&Keeping>,
     ) -> io::Result<Self> {
         let (session, pid) = (place::session()?, std::process::id());
         place::prepare(directory)?;
@@ -87,13 +91,22 @@ impl Shell {
         let door = door.map_err(in_words)?;
         place::write(directory, &place::Connection { token, pid, embedded })?;
         let followed = !embedded && !lease.is_zero();
+        let limits = Limits { receipts: followed, ..Limits::default() };
+        let limits = keeping.map_or(limits, |keeping| keeping.limits(limits));
+        let (mut keep, mut restored, mut lowest) = (None, None, 0);
+        if let Some(keeping) = keeping {
+            let (opened, found, next, notes) = Keep::open(keeping)?;
+            keep::tell(&notes, |text| door.note(text));
+            (keep, restored, lowest) = (Some(opened), Some(found), next);
+        }
+        let home = keep.as_ref().map(Keep::directory);
         let (heritage, left) =
-            if followed { Heritage::open(directory, is_heir)? } else { Default::default() };
-        // Numbers of clients that may come back are not given to others.
-        let next_client = if is_heir { place::number()? } else { EMBEDDED.0 + 1 };
+            if followed { Heritage::open(directory, home, is_heir)? } else { Default::default() };
+        // Numbers of clients that may come back, or are known, are not given to others.
+        let next_client = if is_heir || keep.is_some() { place::number()? } else { EMBEDDED.0 + 1 };
         let mut shell = Self {
             directory: directory.to_owned(),
-            reactor: Reactor::new(Limits { receipts: followed, ..Limits::default() }),
+            reactor: Reactor::new(limits),
             door,
             python,
             session,
@@ -106,16 +119,20 @@ impl Shell {
             clients: HashMap::new(),
             full: HashSet::new(),
             engines: HashMap::new(),
-            next_client,
+            next_client: next_client.max(lowest),
             next_engine: heritage.next_engine(),
             heritage,
+            keep,
             epoch: Instant::now(),
             effects: Vec::new(),
             refused: Vec::new(),
             stopping: false,
         };
-        if is_heir && followed {
+        if followed && (is_heir || !left.is_empty()) {
             shell.handle_event(Event::Inherited(left));
+        }
+        if let Some(restored) = restored {
+            shell.handle_event(Event::Restored(Box::new(restored)));
         }
         Ok(shell)
     }
@@ -149,7 +166,9 @@ impl Shell {
         let inbox = self.inbox.clone();
         while !self.stopping {
             self.weigh();
-            // What was given is written down before it leaves, which it does in the pause below.
+            // What was given and what ended is written down before it leaves, which it does in the
+            // pause below.
+            self.flush_keep();
             if let Err(fault) = self.heritage.flush() {
                 self.door.note(&format!(
                     "what was given to engines could not be written down ({fault}); a controller                      that follows this one will not know it"
@@ -157,7 +176,7 @@ impl Shell {
             }
             let deadline = self.reactor.deadline().map(|at| self.epoch + Duration::from_nanos(at));
             let look = (!self.full.is_empty()).then(|| Instant::now() + LOOK);
-            let deadline = deadline.into_iter().chain(look).min();
+            let deadline = deadline.into_iter().chain(look).chain(self.keep_deadline()).min();
             tokio::select! {
                 biased;
                 () = inbox.woken() => {}
@@ -230,7 +249,7 @@ impl Shell {
         }
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now { mono: self.epoch.elapsed().as_nanos() as u64, wall: wall_clock() }
     }
 
@@ -239,7 +258,7 @@ impl Shell {
     }
 
     /// What came together came at one time: the clock is read for a packet, not for a message.
-    fn handle_at(&mut self, now: Now, event: Event) {
+    pub(super) fn handle_at(&mut self, now: Now, event: Event) {
         self.reactor.handle(now, event, &mut self.effects);
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
@@ -252,6 +271,13 @@ impl Shell {
     }
 
     fn carry_out(&mut self, effect: Effect, now: Now) {
+        if let Some(effect) = self.carry_out_kept(effect) {
+            self.carry_out_now(effect, now);
+        }
+    }
+
+    /// As [`Shell::carry_out`], whatever is still to be written.
+    pub(super) fn carry_out_now(&mut self, effect: Effect, now: Now) {
         match effect {
             Effect::ToClient(EMBEDDED, message) => {
                 if let Some(core) = &self.local {
@@ -305,10 +331,24 @@ impl Shell {
                 self.carry_out(Effect::ToClient(client, reply), now);
             }
             Effect::Stop => self.stopping = true,
+            // Without a store there is nothing that these are about.
+            Effect::Keep(_) | Effect::TellKept(..) => {}
         }
     }
 
-    fn take(&mut self, incoming: Incoming) {
+    /// Handles what an engine said.
+    pub(super) fn hear_engine(&mut self, engine: EngineId, messages: Vec<Message<FromEngine>>) {
+        if let Some(engine) = self.engines.get_mut(&engine) {
+            engine.heard = true;
+        }
+        let now = self.now();
+        for message in messages {
+            self.heritage.heard(engine, &message.head);
+            self.handle_at(now, Event::FromEngine(engine, message));
+        }
+    }
+
+    pub(super) fn take(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Control(Control::Watch(seat, started)) => self.processes.watch(seat, started),
             Incoming::Control(Control::Stop) => self.stopping = true,
@@ -316,7 +356,7 @@ impl Shell {
             Incoming::Client(client, transport::Event::Messages(messages)) => {
                 let now = self.now();
                 for message in messages {
-                    self.handle_at(now, Event::FromClient(client, message));
+                    self.hear_client(now, client, message);
                 }
             }
             Incoming::Client(client, transport::Event::Closed(reason)) => {
@@ -329,14 +369,7 @@ impl Shell {
                 }
             }
             Incoming::Engine(engine, transport::Event::Messages(messages)) => {
-                if let Some(engine) = self.engines.get_mut(&engine) {
-                    engine.heard = true;
-                }
-                let now = self.now();
-                for message in messages {
-                    self.heritage.heard(engine, &message.head);
-                    self.handle_at(now, Event::FromEngine(engine, message));
-                }
+                self.hear_engine(engine, messages);
             }
             Incoming::Engine(engine, transport::Event::Closed(reason)) => {
                 self.session_closed(engine, &reason);

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
+use crate::store::Forgotten;
 use crate::wire::{ClientId, EngineId, Message, Parts, Stamp, Status, TaskId, ToClient, ToEngine};
 
 use super::lanes::ANY;
 use super::outcomes::{Kept, Outcome};
-use super::state::{State, Turn};
+use super::state::Turn;
 use super::tasks::{TaskKey, Watcher};
 
 impl Outcome {
@@ -34,7 +35,8 @@ impl Turn<'_> {
     pub(crate) fn finish(&mut self, key: TaskKey, outcome: Outcome) {
         let task = self.state.tasks.remove(key);
         let watchers = task.rare.as_ref().map_or(&[][..], |rare| &rare.watchers);
-        self.tell(task.id, task.order, task.submitted, watchers, outcome);
+        let stored = self.state.limits.store;
+        self.tell(task.id, (task.order, task.submitted), watchers, outcome, stored);
         if let Some(lane) = task.lane() {
             self.leave_lane(lane);
         }
@@ -42,14 +44,21 @@ impl Turn<'_> {
         self.drop_func(task.func);
     }
 
-    /// Refuses tasks that never were entered.
-    pub(crate) fn refuse(&mut self, client: ClientId, seqs: std::ops::Range<u64>, text: String) {
+    /// Refuses tasks that never were entered; `stored` says whether the store took them before.
+    pub(crate) fn refuse(
+        &mut self,
+        client: ClientId,
+        seqs: impl Iterator<Item = u64>,
+        text: String,
+        stored: bool,
+    ) {
         let text = Bytes::from(text);
-        self.state.clients.learn(client, seqs.end - seqs.start);
+        let stored = stored && self.state.limits.store;
         for seq in seqs {
+            self.state.clients.learn(client, 1);
             let order = self.next_order();
             let id = TaskId { client, seq };
-            self.tell(id, order, self.now.wall, &[], Outcome::refused(&text));
+            self.tell(id, (order, self.now.wall), &[], Outcome::refused(&text), stored);
         }
     }
 
@@ -67,6 +76,7 @@ impl Turn<'_> {
     /// Drops a function that nobody needs, here and on the engines.
     pub(crate) fn drop_func(&mut self, key: u32) {
         let Some(func) = self.state.funcs.drop_unneeded(key) else { return };
+        self.forgotten(Forgotten { funcs: vec![func.id], ..Forgotten::default() });
         let mut known: Vec<_> = func.known.into_iter().collect();
         known.sort_unstable();
         for engine in known {
@@ -80,11 +90,14 @@ impl Turn<'_> {
     fn tell(
         &mut self,
         id: TaskId,
-        order: u64,
-        submitted: Stamp,
+        (order, submitted): (u64, Stamp),
         watchers: &[Watcher],
-        outcome: Outcome,
+        mut outcome: Outcome,
+        stored: bool,
     ) {
+        if stored {
+            self.write_outcome(id, submitted, &outcome);
+        }
         let orphan = !self.state.clients.is_alive(id.client);
         if !orphan {
             self.tell_client(id.client, outcome.clone().message(id.seq, None));
@@ -93,16 +106,25 @@ impl Turn<'_> {
             if self.state.clients.is_alive(watcher.client) {
                 let message = outcome.clone().message(watcher.seq, Some(submitted));
                 self.tell_client(watcher.client, message);
+                if stored {
+                    self.state.lend(*watcher, id);
+                }
             }
         }
-        let kept = Kept { outcome, submitted, order, orphan, at: self.now.mono };
-        let State { outcomes, clients, limits, .. } = &mut *self.state;
-        outcomes.keep(id, kept, limits, |id| clients.forget(id.client));
+        let mut size = 0;
+        if stored {
+            let parts = std::mem::take(&mut outcome.parts);
+            size = parts.iter().map(|part| part.len() as u64).sum();
+        }
+        let until = self.now.mono.saturating_add(self.state.limits.orphan_time);
+        let orphan = orphan || stored;
+        let kept = Kept { outcome, submitted, order, orphan, until, stored, size };
+        self.drop_outcomes(|outcomes, limits, dropped| outcomes.keep(id, kept, limits, dropped));
     }
 
     /// Drops outcomes that have been kept long enough.
     pub(crate) fn expire(&mut self) {
-        let State { outcomes, clients, limits, .. } = &mut *self.state;
-        outcomes.expire(self.now.mono, limits, |id| clients.forget(id.client));
+        let mono = self.now.mono;
+        self.drop_outcomes(|outcomes, _, dropped| outcomes.expire(mono, dropped));
     }
 }

@@ -8,23 +8,26 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinError;
 
+use super::keep::Keeping;
 use super::revive::Care;
 use super::run::Shell;
 use super::spawn::Recipe;
 use crate::transport::{self, place};
 
 /// Runs a controller in `directory` with `count` engines until a client or a signal stops it.
+/// `keeping` says where what it knows survives it, if it does.
 pub fn serve(
     directory: &Path,
     python: String,
     recipe: Recipe,
     count: usize,
     care: Care,
+    keeping: Option<&Keeping>,
 ) -> io::Result<()> {
     let runtime = transport::runtime()?;
     runtime.block_on(async {
         let lost = care.patience.lost;
-        let mut shell = Shell::open(directory, python, false, care)?;
+        let mut shell = Shell::open(directory, python, false, care, keeping)?;
         let recipe = Arc::new(recipe);
         let missing = count.saturating_sub(shell.await_engines(&recipe, lost));
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::wire::{ClientId, EngineId, Message, ToClient, ToEngine};
+use crate::wire::{ClientId, EngineId, Message, TaskId, ToClient, ToEngine};
 
 use super::clients::Clients;
 use super::deserted::Deserted;
@@ -33,6 +33,9 @@ pub struct Limits {
     pub orphan_time: u64,
     /// Whether engines keep what they told until it has arrived, for a controller after this one.
     pub receipts: bool,
+    /// Whether there is a store: what is to be known after the end of this controller is written
+    /// down, and outcomes that arrived nowhere are kept there.
+    pub store: bool,
 }
 
 impl Default for Limits {
@@ -45,6 +48,7 @@ impl Default for Limits {
             orphan_bytes: 256 << 20,
             orphan_time: 600_000_000_000,
             receipts: false,
+            store: false,
         }
     }
 }
@@ -71,6 +75,8 @@ pub(crate) struct State {
     pub(crate) leases: BTreeSet<(u64, ClientId)>,
     /// Outcomes that engines keep until they have arrived; `None` if nobody keeps any.
     pub(crate) receipts: Option<Receipts>,
+    /// Outcomes that were told to watchers and are in the store: under which number to whom.
+    pub(crate) lent: BTreeMap<(ClientId, u64), TaskId>,
     /// What is left of a controller before this one.
     pub(crate) resume: Option<Box<Resume>>,
     /// Who waits while no engine is there.
@@ -99,6 +105,7 @@ impl State {
             parked: BTreeMap::new(),
             leases: BTreeSet::new(),
             receipts: limits.receipts.then(Receipts::default),
+            lent: BTreeMap::new(),
             resume: None,
             deserted: Deserted::default(),
             ready: Ranks::most(),

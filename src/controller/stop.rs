@@ -16,6 +16,9 @@ const STOP_GRACE: Duration = Duration::from_millis(500);
 impl Shell {
     /// Ends what was started here, says goodbye to the others, and leaves the place clean.
     pub(super) async fn stop(mut self) {
+        if self.keep.is_some() {
+            self.call_back().await;
+        }
         for engine in self.engines.values() {
             send_to_engine(&engine.outbox, Message::bare(ToEngine::Shutdown));
             engine.outbox.close();
@@ -29,6 +32,12 @@ impl Shell {
             let incoming = tokio::time::timeout_at(deadline, self.incoming.recv()).await;
             match incoming {
                 Ok(Some(Incoming::Ended(pid, _))) => self.processes.forget(pid),
+                Ok(Some(Incoming::Engine(id, Event::Messages(messages))))
+                    if self.keep.is_some() =>
+                {
+                    self.hear_engine(id, messages);
+                    self.flush_keep();
+                }
                 Ok(Some(Incoming::Engine(id, Event::Closed(_)))) => {
                     self.engines.remove(&id);
                 }
@@ -49,10 +58,30 @@ impl Shell {
                 }
             }
         }
+        self.sync_keep();
         if let Some(core) = &self.local {
             core.end_session("the cluster was stopped", wall_clock());
         }
         drop(self.door);
+    }
+
+    /// What engines have not begun is given back, so that the next controller knows that they have
+    /// not; what ends meanwhile is written down.
+    async fn call_back(&mut self) {
+        self.handle_event(super::Event::Stopping);
+        self.flush_keep();
+        let deadline = tokio::time::Instant::now() + STOP_GRACE;
+        while self.reactor.is_recalling() {
+            match tokio::time::timeout_at(deadline, self.incoming.recv()).await {
+                Ok(Some(Incoming::Arrival(arrival))) => arrival.refuse("this cluster is stopping"),
+                Ok(Some(incoming)) => self.take(incoming),
+                Ok(None) | Err(_) => break,
+            }
+            self.flush_keep();
+        }
+        if let Err(fault) = self.heritage.flush() {
+            self.door.note(&format!("what engines gave back could not be written down: {fault}"));
+        }
     }
 
     fn open_sessions(&self) -> bool {

@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 
 use crate::wire::message::WATCHED;
 use crate::wire::{
-    ClientId, EngineId, FuncId, Kind, Message, Parts, Rules, SessionId, Status, Target, TaskId,
-    ToClient, ToEngine,
+    ClientId, EngineId, FuncId, Kind, Message, Parts, Rules, SessionId, Stamp, Status, Target,
+    TaskId, ToClient, ToEngine,
 };
 
 use super::hash::Map;
@@ -15,6 +15,16 @@ use super::outcomes::Outcome;
 use super::state::Turn;
 use super::tasks::{Task, TaskKey, Watcher};
 use super::texts;
+
+/// Whose tasks are entered, and how they came.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) client: ClientId,
+    /// When they were submitted.
+    pub(crate) at: Stamp,
+    /// They come from the store.
+    pub(crate) restored: bool,
+}
 
 impl Turn<'_> {
     pub(crate) fn on_func(&mut self, client: ClientId, id: FuncId, parts: &Parts) {
@@ -48,20 +58,33 @@ impl Turn<'_> {
         parts: Parts,
     ) {
         let Some(seqs) = self.numbers(client, first, counts.len()) else { return };
-        if seqs.is_empty() {
+        let origin = Origin { client, at: self.now.wall, restored: false };
+        self.submit_all(origin, seqs, (func, kind, rules), (target, counts), parts);
+    }
+
+    /// Enters tasks with numbers that are theirs, or refuses them.
+    pub(crate) fn submit_all(
+        &mut self,
+        Origin { client, at, restored }: Origin,
+        seqs: impl Iterator<Item = u64>,
+        (func, kind, rules): (FuncId, Kind, Rules),
+        (target, counts): (Target, &[u32]),
+        parts: Parts,
+    ) {
+        if counts.is_empty() {
             return;
         }
         let said: u64 = counts.iter().copied().map(u64::from).sum();
         if said != parts.len() as u64 {
             self.state.ignored += 1;
-            return self.refuse(client, seqs, texts::miscounted(said, parts.len()));
+            return self.refuse(client, seqs, texts::miscounted(said, parts.len()), restored);
         }
         let Some(func) = self.state.funcs.find(func) else {
-            return self.refuse(client, seqs, texts::no_func(func));
+            return self.refuse(client, seqs, texts::no_func(func), restored);
         };
         let lane = match self.lane(client, target) {
             Ok(lane) => lane,
-            Err(text) => return self.refuse(client, seqs, text),
+            Err(text) => return self.refuse(client, seqs, text, true),
         };
         let mut parts = parts.into_iter();
         self.expect(client, func, counts.len());
@@ -72,7 +95,8 @@ impl Turn<'_> {
                 1 => parts.next().map(|part| Parts::from_buf([part])).unwrap_or_default(),
                 _ => parts.by_ref().take(*count as usize).collect(),
             };
-            let key = self.enter(TaskId { client, seq }, (func, kind, rules), Some(lane), own);
+            let key =
+                self.enter((TaskId { client, seq }, at), (func, kind, rules), Some(lane), own);
             if self.state.resume.is_some() && self.reclaim(key, None) {
                 continue;
             }
@@ -96,8 +120,21 @@ impl Turn<'_> {
         parts: &Parts,
     ) {
         let Some(seqs) = self.numbers(client, first, engines.len()) else { return };
+        let origin = Origin { client, at: self.now.wall, restored: false };
+        self.direct_all(origin, seqs, (func, kind, rules), engines, parts);
+    }
+
+    /// As [`Turn::submit_all`], one task for each engine.
+    pub(crate) fn direct_all(
+        &mut self,
+        Origin { client, at, restored }: Origin,
+        seqs: impl Iterator<Item = u64>,
+        (func, kind, rules): (FuncId, Kind, Rules),
+        engines: &[EngineId],
+        parts: &Parts,
+    ) {
         let Some(func) = self.state.funcs.find(func) else {
-            return self.refuse(client, seqs, texts::no_func(func));
+            return self.refuse(client, seqs, texts::no_func(func), restored);
         };
         for (seq, engine) in seqs.zip(engines) {
             let there = self.state.engines.get(*engine);
@@ -109,7 +146,8 @@ impl Turn<'_> {
                 _ => {
                     self.expect(client, func, 1);
                     let what = (func, kind, rules);
-                    let key = self.enter(TaskId { client, seq }, what, None, parts.clone());
+                    let id = TaskId { client, seq };
+                    let key = self.enter((id, at), what, None, parts.clone());
                     if !self.reclaim(key, Some(*engine)) {
                         self.give(key, *engine);
                         self.state.publish(*engine);
@@ -117,7 +155,7 @@ impl Turn<'_> {
                     continue;
                 }
             };
-            self.refuse(client, seq..seq + 1, text);
+            self.refuse(client, std::iter::once(seq), text, true);
         }
     }
 
@@ -129,26 +167,21 @@ impl Turn<'_> {
     }
 
     /// The numbers of new tasks, unless they make no sense or were used before.
-    fn numbers(
+    pub(crate) fn numbers(
         &mut self,
         client: ClientId,
         first: u64,
         count: usize,
     ) -> Option<std::ops::Range<u64>> {
-        let owner = self.state.clients.alive(client)?;
-        let watched = first >= WATCHED;
-        let (next, limit) =
-            if watched { (&mut owner.next_watched, u64::MAX) } else { (&mut owner.next, WATCHED) };
-        match first.checked_add(count as u64) {
-            Some(end) if first >= *next && end <= limit => {
-                *next = end;
-                Some(first..end)
-            }
-            _ => {
-                self.state.ignored += 1;
-                None
-            }
+        if !self.state.accepts(client, first, count as u64) {
+            self.state.ignored += u64::from(self.state.clients.is_alive(client));
+            return None;
         }
+        let owner = self.state.clients.alive(client)?;
+        let next = if first >= WATCHED { &mut owner.next_watched } else { &mut owner.next };
+        let end = first + count as u64;
+        *next = end.max(*next);
+        Some(first..end)
     }
 
     /// Counts tasks that are about to be entered.
@@ -160,13 +193,13 @@ impl Turn<'_> {
     /// Enters a task that was counted and stands in no list yet.
     fn enter(
         &mut self,
-        id: TaskId,
+        (id, at): (TaskId, Stamp),
         (func, kind, rules): (u32, Kind, Rules),
         lane: Option<u32>,
         parts: Parts,
     ) -> TaskKey {
         let order = self.next_order();
-        let task = Task::new(id, (func, kind, rules), lane, parts, order, self.now.wall);
+        let task = Task::new(id, (func, kind, rules), lane, parts, order, at);
         self.state.tasks.insert(task)
     }
 
@@ -240,7 +273,11 @@ impl Turn<'_> {
             let id = TaskId { client, seq };
             if let Some(kept) = self.state.outcomes.get(id) {
                 let message = kept.outcome.clone().message(watcher.seq, Some(kept.submitted));
-                self.tell_client(watcher.client, message);
+                let stored = kept.stored.then_some(id);
+                if stored.is_some() {
+                    self.state.lend(watcher, id);
+                }
+                self.tell_kept(watcher.client, message, stored);
                 return true;
             }
             if let Some(key) = self.state.tasks.find(id) {

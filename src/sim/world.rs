@@ -375,6 +375,8 @@ impl World {
             // Nobody asks for these here.
             Effect::SignalEngine(..)
             | Effect::ReplaceEngine(_)
+            | Effect::Keep(_)
+            | Effect::TellKept(..)
             | Effect::TellHealth(..)
             | Effect::Stop => {}
         }

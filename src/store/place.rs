@@ -110,8 +110,11 @@ fn check(path: &Path) -> Result<(), StoreError> {
         format!("{shown} is not a directory")
     } else if found.uid() != owner {
         format!("{shown} belongs to user {}, not to user {owner}", found.uid())
-    } else if found.mode() & 0o022 != 0 {
-        format!("{shown} may be written by others (mode {:o})", found.mode() & 0o777)
+    } else if found.mode() & 0o077 != 0 {
+        format!(
+            "{shown} is open to others (mode {:o})\n\nhint: chmod 700 {shown}",
+            found.mode() & 0o777
+        )
     } else {
         return Ok(());
     };

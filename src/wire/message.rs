@@ -188,7 +188,8 @@ pub enum FromClient {
         /// Session and number of each task.
         tasks: Vec<(SessionId, u64)>,
     },
-    /// These outcomes of my own tasks have arrived: runs of first number and how many.
+    /// These outcomes have arrived, of my own tasks or of those I watch: runs of first number and
+    /// how many.
     Took(Vec<(u64, u64)>),
     /// I came back from the controller before this one, and have submitted again what I still
     /// want.

@@ -9,6 +9,8 @@ from pathlib import Path
 _LONGEST = 1e6
 # Seconds for which a killed controller is waited for.
 LEASE = 30.0
+# Days for which a store keeps results that nobody fetched.
+STORE_DAYS = 7.0
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -21,10 +23,13 @@ class Care:
         lost_after: Seconds after which it is given up.
         lease: Seconds for which engines and clients of a standalone controller that was killed wait
             for another to take its place; then they give up. 0 if none will.
+        store: A directory where a standalone controller keeps its queue and its results, so that
+            they survive it and its clients; made if it is not there. None to keep nothing.
+        store_days: Days for which it keeps a result that nobody fetched.
 
     Raises:
         ValueError: The times of silence are not positive, or the second is shorter than the first;
-            or the lease is negative.
+            or the lease is negative, or 0 with a store; or the days are not positive.
     """
 
     def __init__(
@@ -33,6 +38,8 @@ class Care:
         suspect_after: float = 3.0,
         lost_after: float = 10.0,
         lease: float = LEASE,
+        store: str | os.PathLike[str] | None = None,
+        store_days: float = STORE_DAYS,
     ) -> None:
         if not 0 <= lease <= _LONGEST:
             raise ValueError(f"the lease is a number of seconds from 0 on, but is {lease!r}")
@@ -41,16 +48,27 @@ class Care:
                 "suspect_after and lost_after are seconds from 0.05 on, the first not longer than "
                 f"the second, but are {suspect_after!r} and {lost_after!r}"
             )
+        if store is not None and lease == 0:
+            raise ValueError(
+                "a store is for a controller that follows this one, and with a lease of 0 nobody "
+                "waits for it\n\nhint: leave out the lease, or the store"
+            )
+        if not 0 < store_days <= _LONGEST:
+            raise ValueError(f"store_days is a positive number of days, but is {store_days!r}")
         self.restart = bool(restart)
         self.suspect_after = float(suspect_after)
         self.lost_after = float(lost_after)
         self.lease = float(lease)
+        self.store = None if store is None else os.path.abspath(os.fspath(store))
+        self.store_days = float(store_days)
 
     def options(self) -> list[str]:
         """The same for the command line."""
         times = ["--suspect-after", f"{self.suspect_after}", "--lost-after", f"{self.lost_after}"]
         lease = ["--lease", f"{self.lease}"]
-        return [*(["--restart"] if self.restart else []), *times, *lease]
+        days = ["--store-days", f"{self.store_days}"]
+        store = ["--store", self.store, *days] if self.store is not None else []
+        return [*(["--restart"] if self.restart else []), *times, *lease, *store]
 
 
 def cpu_count() -> int:

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import time
 import weakref
@@ -44,6 +45,7 @@ class ClusterRecord:
         engines: How many engines were asked for at the start.
         embedded: Whether the controller lives in a user's own process.
         started: Seconds since the epoch.
+        store: The directory where its queue and its results survive it; empty without one.
     """
 
     cluster_id: str
@@ -52,6 +54,7 @@ class ClusterRecord:
     engines: int
     embedded: bool
     started: float
+    store: str = ""
 
     @property
     def log_directory(self) -> str:
@@ -62,8 +65,9 @@ class ClusterRecord:
 class Claim:
     """The right to run a cluster in a directory; held until `release` or the process ends."""
 
-    def __init__(self, record: ClusterRecord, handle: int) -> None:
+    def __init__(self, record: ClusterRecord, handle: int, *, is_heir: bool = False) -> None:
         self.record = record
+        self._is_heir = is_heir
         self._handle = handle
         self._pid = os.getpid()
         _claims.add(self)
@@ -81,6 +85,13 @@ class Claim:
             shutil.rmtree(self.directory, ignore_errors=True)
             os.close(self._handle)
         self._handle = -1
+
+    def give_up(self) -> None:
+        """As `release`, but where others wait for a controller they go on waiting."""
+        if self._is_heir and self._handle >= 0 and os.getpid() == self._pid:
+            os.close(self._handle)
+            self._handle = -1
+        self.release()
 
     def disown(self) -> None:
         """In a forked child: let go of the file, so that only the parent holds the lock."""
@@ -100,7 +111,9 @@ def _disown_all() -> None:
 os.register_at_fork(after_in_child=_disown_all)
 
 
-def claim(cluster_id: str = "", *, engines: int, embedded: bool = False) -> Claim:
+def claim(
+    cluster_id: str = "", *, engines: int, embedded: bool = False, store: str | None = None
+) -> Claim:
     """Make the directory of a new cluster and keep others out of it; or go on in the directory of
     one whose controller was killed.
 
@@ -110,6 +123,7 @@ def claim(cluster_id: str = "", *, engines: int, embedded: bool = False) -> Clai
         cluster_id: Letters, digits, ``.``, ``_`` and ``-``; empty for the default cluster.
         engines: How many engines it starts with.
         embedded: Whether its controller lives in a user's own process.
+        store: Where its queue and its results survive it, if they do.
 
     Raises:
         ClusterRunningError: One with this id already runs.
@@ -137,13 +151,15 @@ def claim(cluster_id: str = "", *, engines: int, embedded: bool = False) -> Clai
         else:
             directory = base / f"{name}.{os.getpid()}"
             places.make_private(directory)
-        record = ClusterRecord(name, str(directory), os.getpid(), engines, embedded, time.time())
+        record = ClusterRecord(
+            name, str(directory), os.getpid(), engines, embedded, time.time(), store or ""
+        )
         handle = os.open(
             directory / _RECORD, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
         fcntl.flock(handle, fcntl.LOCK_EX)
         os.write(handle, json.dumps(asdict(record)).encode())
-    return Claim(record, handle)
+    return Claim(record, handle, is_heir=bool(headless))
 
 
 def find(cluster_id: str = "") -> str:
@@ -258,7 +274,8 @@ def how_to_stop(name: str) -> str:
 def how_to_start(record: ClusterRecord) -> str:
     """The command that starts a cluster like this."""
     named = "" if record.cluster_id == "default" else f" --cluster-id {record.cluster_id}"
-    return f"oarlock start -n {record.engines}{named}"
+    kept = f" --store {shlex.quote(record.store)}" if record.store else ""
+    return f"oarlock start -n {record.engines}{named}{kept}"
 
 
 def how_to_connect(name: str) -> str:

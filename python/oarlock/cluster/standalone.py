@@ -52,8 +52,10 @@ def serve(
     Raises:
         ClusterRunningError: One with this id already runs.
         EngineError: An engine ended before all were ready; nothing is left running.
+        OSError: The store cannot be opened: it is in use, open to others, or of another version.
     """
-    claim = registry.claim(cluster_id, engines=n)
+    care = launch.Care() if care is None else care
+    claim = registry.claim(cluster_id, engines=n, store=care.store)
     start = _Start(claim.record, ready)
     try:
         logs = claim.record.log_directory
@@ -64,12 +66,23 @@ def serve(
         start.watch()
         command = launch.engine_command(claim.directory)
         environment = launch.engine_environment()
-        care = launch.Care() if care is None else care
         patience = (care.suspect_after, care.lost_after)
+        store = None if care.store is None else (care.store, care.store_days)
         with contextlib.suppress(KeyboardInterrupt):
             _oarlock.serve(
-                claim.directory, command, n, environment, logs, care.restart, patience, care.lease
+                claim.directory,
+                command,
+                n,
+                environment,
+                logs,
+                care.restart,
+                patience,
+                care.lease,
+                store,
             )
+    except OSError:
+        claim.give_up()
+        raise
     finally:
         start.ended.set()
         claim.release()

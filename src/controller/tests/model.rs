@@ -101,6 +101,8 @@ impl Model {
             Effect::EndEngine(engine) => assert!(!self.engines.contains_key(&engine)),
             Effect::SignalEngine(..)
             | Effect::ReplaceEngine(_)
+            | Effect::Keep(_)
+            | Effect::TellKept(..)
             | Effect::TellHealth(..)
             | Effect::Stop => {}
         }

@@ -1,0 +1,414 @@
+//! The shell's part in keeping things: the store, what is still to be written there, and what may
+//! only be said after it was.
+//!
+//! New work is written before it is entered, or refused. All else waits here until the shell is about
+//! to let messages leave, and is written before they do. What does not fit then, since the disk is
+//! full, stays and is tried again; until all is written engines are not told that anything is settled,
+//! and nothing new is taken.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::hash::Map;
+use super::record::Admitted;
+use super::run::Shell;
+use super::{Effect, Event, Limits, Now, Reactor, Restored};
+use crate::store::{self, Class, Damage, Key, Outcome, Record, Recovered, Store, StoreError};
+use crate::wire::{
+    ClientId, EngineId, FromClient, Message, Parts, Status, TaskId, ToClient, ToEngine,
+};
+
+/// After so long it is tried again to write what did not fit.
+const AGAIN: Duration = Duration::from_millis(250);
+/// What was forgotten is cleared away after this pause, so many bytes at a time.
+const TIDY: Duration = Duration::from_millis(10);
+const TIDY_BYTES: u64 = 1 << 20;
+/// Records written at once, and their bytes: so much is not written if it does not fit.
+const PORTION: usize = 512;
+const PORTION_BYTES: usize = 1 << 20;
+
+/// Where a controller keeps what is to survive it, and for how long.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// The directory of the store.
+    pub directory: PathBuf,
+    /// How long an outcome is kept that nobody fetched.
+    pub time: Duration,
+}
+
+/// See the head of this file.
+pub(super) struct Keep {
+    store: Store,
+    directory: PathBuf,
+    /// What is to be written, in this order.
+    queue: VecDeque<Message<Record>>,
+    /// What engines are told when it is: which outcomes need not be kept there.
+    settled: Map<EngineId, Vec<u64>>,
+    /// When writing is tried again, if it failed.
+    again: Option<Instant>,
+    /// When some of what was forgotten is cleared away.
+    tidy: Option<Instant>,
+    /// The outcomes among what could not be written.
+    unwritten: Map<TaskId, Parts>,
+}
+
+/// What is told of trouble with a store.
+pub(super) type Notes = Vec<String>;
+
+impl Keeping {
+    /// The bounds of a controller with such a store.
+    pub(super) fn limits(&self, limits: Limits) -> Limits {
+        let orphan_time = u64::try_from(self.time.as_nanos()).unwrap_or(u64::MAX);
+        Limits { store: true, orphan_bytes: u64::MAX, orphan_time, ..limits }
+    }
+}
+
+impl Keep {
+    /// Opens the store. Gives what the reactor is to know, the lowest number for a client, and what
+    /// is wrong.
+    pub(super) fn open(keeping: &Keeping) -> io::Result<(Self, Restored, u32, Notes)> {
+        let directory = keeping.directory.clone();
+        // The place itself may not be there yet.
+        let disk = directory.ancestors().find_map(|place| store::Limits::of(place).ok());
+        let (store, recovered) =
+            Store::open(&directory, disk.unwrap_or_default()).map_err(in_words)?;
+        let Recovered { torn, damage, next_client } = recovered;
+        let mut notes: Notes = torn.iter().map(ToString::to_string).collect();
+        notes.extend(damage.iter().map(ToString::to_string));
+        let mut keep = Self {
+            store,
+            directory,
+            queue: VecDeque::new(),
+            settled: Map::default(),
+            again: None,
+            tidy: None,
+            unwritten: Map::default(),
+        };
+        for damage in &damage {
+            keep.end_damaged(damage);
+        }
+        // What does not fit yet is tried again.
+        let _ = keep.write();
+        let restored = keep.restore(&mut notes).map_err(in_words)?;
+        Ok((keep, restored, next_client, notes))
+    }
+
+    /// Where the ledger lies that belongs to the store.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Tasks of which arguments or values are damaged end so, and are not run again.
+    fn end_damaged(&mut self, damage: &Damage) {
+        let lost = Outcome {
+            id: TaskId { client: ClientId(0), seq: 0 },
+            status: Status::Refused,
+            engine: None,
+            submitted: 0,
+            started: 0,
+            completed: 0,
+        };
+        let ended: Vec<Outcome> = match damage.record.as_deref() {
+            Some(Record::Outcome(outcome)) => {
+                vec![Outcome { status: Status::Refused, ..outcome.clone() }]
+            }
+            Some(Record::Submitted(tasks)) => {
+                let at = tasks.at;
+                let lost = |id| Outcome { id, submitted: at, completed: at, ..lost.clone() };
+                tasks.tasks(0).map(|(id, _)| lost(id)).collect()
+            }
+            _ => return,
+        };
+        let text = Bytes::from(format!("what was stored of it cannot be used: {damage}"));
+        for outcome in ended {
+            let parts = Parts::from_buf([text.clone()]);
+            self.queue.push_back(Message { head: Record::Outcome(outcome), parts });
+        }
+    }
+
+    fn restore(&mut self, notes: &mut Notes) -> Result<Restored, StoreError> {
+        let mut all = Restored::default();
+        let mut whole = Vec::new();
+        self.store.walk(|position, record| match record {
+            Record::Client { client, session, lease, next } => {
+                all.clients.push((client, session, lease, next));
+            }
+            Record::Outcome(outcome) => all.outcomes.push(outcome),
+            Record::Attempt { id, attempt } => all.attempts.push((id, attempt)),
+            Record::Function(_) | Record::Submitted(_) => whole.push(position),
+            Record::Forgotten(_) => {}
+        })?;
+        for position in whole {
+            match self.store.read(position) {
+                Ok(Message { head: Record::Function(id), mut parts }) => {
+                    all.funcs.extend(parts.pop().map(|body| (id, body)));
+                }
+                Ok(Message { head: Record::Submitted(tasks), parts }) => {
+                    all.tasks.push((tasks, parts));
+                }
+                Ok(_) => {}
+                Err(error) => notes.push(error.to_string()),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Something is to be written before anything else leaves.
+    fn push(&mut self, mut entry: Message<Record>) {
+        if let Record::Forgotten(gone) = &mut entry.head {
+            let store = &self.store;
+            gone.funcs.retain(|func| store.find(Key::Function(*func)).is_some());
+            gone.clients.retain(|client| store.find(Key::Client(*client)).is_some());
+            if gone.funcs.is_empty() && gone.clients.is_empty() && gone.tasks.is_empty() {
+                return;
+            }
+            self.tidy.get_or_insert_with(|| Instant::now() + TIDY);
+        }
+        self.queue.push_back(entry);
+    }
+
+    /// Writes what is to be written.
+    fn write(&mut self) -> Result<(), StoreError> {
+        let mut most = PORTION;
+        while !self.queue.is_empty() {
+            let queue = self.queue.make_contiguous();
+            let mut bytes = 0;
+            let small = queue.iter().take(most).take_while(|entry| {
+                let fits = bytes < PORTION_BYTES;
+                bytes += entry.parts.iter().map(Bytes::len).sum::<usize>();
+                fits
+            });
+            let count = small.count();
+            match self.store.append(Class::Due, &queue[..count]) {
+                Ok(_) => drop(self.queue.drain(..count)),
+                Err(StoreError::Unwritable(_)) if count > 1 => most = 1,
+                Err(StoreError::Unwritable(why)) => self.replace_first(&why),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// An outcome that no store can take becomes one that says so.
+    fn replace_first(&mut self, why: &str) {
+        let Some(Message { head: Record::Outcome(outcome), .. }) = self.queue.pop_front() else {
+            return;
+        };
+        if outcome.status != Status::Refused {
+            let head = Record::Outcome(Outcome { status: Status::Refused, ..outcome });
+            let text = format!("its result could not be stored: {why}");
+            self.queue.push_front(Message { head, parts: Parts::from_buf([text.into()]) });
+        }
+    }
+
+    /// As [`Keep::write`]; gives what to note if that is news.
+    fn flush(&mut self) -> Result<(), Option<String>> {
+        match self.write() {
+            Ok(()) => {
+                self.again = None;
+                self.unwritten = Map::default();
+                Ok(())
+            }
+            Err(error) => {
+                let news = self.again.is_none().then(|| error.to_string());
+                self.again = Some(Instant::now() + AGAIN);
+                for entry in &self.queue {
+                    if let Record::Outcome(outcome) = &entry.head {
+                        self.unwritten.insert(outcome.id, entry.parts.clone());
+                    }
+                }
+                Err(news)
+            }
+        }
+    }
+
+    /// Writes new tasks, and what they need beside, or says why that cannot be done.
+    fn enter(&mut self, client: ClientId, parts: Parts, what: Admitted) -> Result<(), String> {
+        let Admitted { tasks, client: (session, lease), func: body } = what;
+        self.write().map_err(|error| self.refusal(&error))?;
+        let mut entries = Vec::with_capacity(3);
+        if self.store.find(Key::Client(client)).is_none() {
+            let head = Record::Client { client, session, lease, next: 0 };
+            entries.push(Message::bare(head));
+        }
+        if self.store.find(Key::Function(tasks.func)).is_none() {
+            let parts = Parts::from_buf([body.clone()]);
+            entries.push(Message { head: Record::Function(tasks.func), parts });
+        }
+        entries.push(Message { head: Record::Submitted(tasks), parts });
+        let written = self.store.append(Class::New, &entries);
+        written.map(drop).map_err(|error| self.refusal(&error))
+    }
+
+    fn refusal(&self, error: &StoreError) -> String {
+        let hint = match error {
+            StoreError::Full { .. } => {
+                "hint: make room on that disk; what is submitted then is taken"
+            }
+            _ => "hint: see to that file; nothing is accepted that cannot be written down",
+        };
+        let place = self.directory.display();
+        format!("the store of the cluster ({place}) could not take it: {error}\n\n{hint}")
+    }
+
+    /// The parts of an outcome that is kept.
+    fn parts(&self, id: TaskId) -> Result<Parts, String> {
+        if let Some(parts) = self.unwritten.get(&id) {
+            return Ok(parts.clone());
+        }
+        if let Some(position) = self.store.find(Key::Outcome(id)) {
+            let read = self.store.read(position).map(|entry| entry.parts);
+            return read.map_err(|error| error.to_string());
+        }
+        let queued = self.queue.iter().find_map(|entry| match &entry.head {
+            Record::Outcome(outcome) if outcome.id == id => Some(entry.parts.clone()),
+            _ => None,
+        });
+        queued.ok_or_else(|| "it is no longer there".to_owned())
+    }
+}
+
+impl Shell {
+    /// Handles what a client said; what is to survive is written first.
+    pub(super) fn hear_client(&mut self, now: Now, client: ClientId, message: Message<FromClient>) {
+        let Some(keep) = self.keep.as_mut().filter(|_| message.head.numbers().is_some()) else {
+            return self.handle_at(now, Event::FromClient(client, message));
+        };
+        let admission = self.reactor.admit(client, message);
+        let events = keep.admit(&self.reactor, (client, now), admission.new);
+        if !admission.known.is_empty() {
+            self.handle_at(now, Event::AskedAgain(client, admission.known));
+        }
+        for event in events {
+            self.handle_at(now, event);
+        }
+    }
+
+    /// Writes what is to be written before anything leaves, and lets go of what waited for that.
+    pub(super) fn flush_keep(&mut self) {
+        let Some(keep) = &mut self.keep else { return };
+        if keep.tidy.is_some_and(|at| at <= Instant::now()) {
+            let more = keep.again.is_none() && keep.store.tidy(TIDY_BYTES);
+            keep.tidy = more.then(|| Instant::now() + TIDY);
+        }
+        let early = keep.again.is_some_and(|again| Instant::now() < again);
+        if early || keep.queue.is_empty() && keep.settled.is_empty() {
+            return;
+        }
+        match keep.flush() {
+            Ok(()) => {
+                let settled: Vec<_> = keep.settled.drain().collect();
+                for damage in keep.store.take_damage() {
+                    tell(&[damage.to_string()], |text| self.door.note(text));
+                }
+                let now = self.now();
+                for (engine, tickets) in settled {
+                    let message = Message::bare(ToEngine::Settled(tickets));
+                    self.carry_out_now(Effect::ToEngine(engine, message), now);
+                }
+            }
+            Err(Some(news)) => {
+                let text = format!(
+                    "what ended could not be written down ({news}); it is kept in memory and tried \
+                     again, and nothing new is taken"
+                );
+                tell(&[text], |text| self.door.note(text));
+            }
+            Err(None) => {}
+        }
+    }
+
+    /// When something is to be done for the store, even if nothing happens.
+    pub(super) fn keep_deadline(&self) -> Option<Instant> {
+        let keep = self.keep.as_ref()?;
+        keep.again.into_iter().chain(keep.tidy).min()
+    }
+
+    /// Carries out an effect as far as it is about keeping; gives it back if it is not.
+    pub(super) fn carry_out_kept(&mut self, effect: Effect) -> Option<Effect> {
+        let Some(keep) = &mut self.keep else { return Some(effect) };
+        match effect {
+            Effect::Keep(entry) => keep.push(entry),
+            Effect::ToEngine(engine, Message { head: ToEngine::Settled(tickets), .. }) => {
+                keep.settled.entry(engine).or_default().extend(tickets);
+            }
+            Effect::TellKept(client, mut message, id) => {
+                match keep.parts(id) {
+                    Ok(parts) => message.parts = parts,
+                    Err(why) => {
+                        if let ToClient::Result { status, .. } = &mut message.head {
+                            *status = Status::Refused;
+                        }
+                        let text = format!("its stored result cannot be read: {why}");
+                        tell(std::slice::from_ref(&text), |text| self.door.note(text));
+                        message.parts = Parts::from_buf([text.into()]);
+                    }
+                }
+                return Some(Effect::ToClient(client, message));
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// All that was written survives a loss of power, too.
+    pub(super) fn sync_keep(&mut self) {
+        if let Some(keep) = &mut self.keep {
+            keep.again = None;
+        }
+        self.flush_keep();
+        if let Some(Err(error)) = self.keep.as_mut().map(|keep| keep.store.sync()) {
+            tell(&[error.to_string()], |text| self.door.note(text));
+        }
+    }
+}
+
+impl Keep {
+    /// Writes what is new, and gives what is to be handled.
+    fn admit(
+        &mut self,
+        reactor: &Reactor,
+        (client, now): (ClientId, Now),
+        new: impl IntoIterator<Item = Message<FromClient>>,
+    ) -> Vec<Event> {
+        let mut events = Vec::new();
+        for message in new {
+            let record = reactor.record(client, &message, now.wall);
+            let entered =
+                record.map_or(Ok(()), |record| self.enter(client, message.parts.clone(), record));
+            events.push(match (entered, message.head.numbers()) {
+                (Err(why), Some((first, count))) => {
+                    Event::NoRoom { client, first, count: count as usize, why }
+                }
+                _ => Event::FromClient(client, message),
+            });
+        }
+        events
+    }
+}
+
+/// Tells people, in the log of the door and where this process writes.
+#[expect(clippy::print_stderr, reason = "a store that is damaged must not go unnoticed")]
+pub(super) fn tell<Text: fmt::Display>(notes: &[Text], note: impl Fn(&str)) {
+    for text in notes {
+        let text = format!("store: {text}");
+        eprintln!("oarlock: {text}");
+        note(&text);
+    }
+}
+
+fn in_words(error: StoreError) -> io::Error {
+    let kind = match &error {
+        StoreError::Held { .. } => io::ErrorKind::AddrInUse,
+        StoreError::Unsafe(_) => io::ErrorKind::PermissionDenied,
+        StoreError::Full { .. } => io::ErrorKind::StorageFull,
+        StoreError::Io { error, .. } => error.kind(),
+        _ => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error.to_string())
+}

@@ -1,0 +1,258 @@
+//! What is written down where there is a store, as far as the books decide it.
+//!
+//! New tasks are written before they are entered: the shell asks [`Reactor::admit`] what of a message
+//! is new and what its records are. All else is written because the reactor says so, by
+//! [`Effect::Keep`]. An outcome is kept until it arrived somewhere, and then for as long as it is among
+//! the newest of those that did.
+
+use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
+
+use crate::store::{self, Forgotten, Record, Spread, Submitted};
+use crate::wire::message::WATCHED;
+use crate::wire::{ClientId, FromClient, Message, Parts, SessionId, Stamp, TaskId, ToClient};
+
+use super::Reactor;
+use super::event::Effect;
+use super::outcomes::{Kept, Outcome, Outcomes};
+use super::state::{Limits, State, Turn};
+use super::tasks::Watcher;
+
+/// What a message that submits tasks is to somebody who may know some of them.
+#[derive(Debug, Default, PartialEq)]
+pub struct Admission {
+    /// What is new of it, and to be handled after it was written down.
+    pub new: SmallVec<[Message<FromClient>; 1]>,
+    /// The numbers of what is not.
+    pub known: Vec<u64>,
+}
+
+/// What has to be in the store for new tasks to be there.
+pub struct Admitted<'a> {
+    /// The tasks.
+    pub tasks: Submitted,
+    /// The session of their client, and its lease.
+    pub client: (SessionId, u64),
+    /// The pickle of their function.
+    pub func: &'a Bytes,
+}
+
+impl State {
+    /// Whether these may be the numbers of new tasks, or of new watches, of a client.
+    pub(crate) fn accepts(&self, client: ClientId, first: u64, count: u64) -> bool {
+        let Some(owner) = self.clients.get(client).filter(|owner| owner.alive) else {
+            return false;
+        };
+        let watched = first >= WATCHED;
+        let (next, limit) =
+            if watched { (owner.next_watched, u64::MAX) } else { (owner.next, WATCHED) };
+        let Some(end) = first.checked_add(count).filter(|end| *end <= limit) else { return false };
+        first >= next
+            || (!watched && self.is_returning(client))
+                && (first..end).all(|seq| !self.knows(TaskId { client, seq }))
+    }
+
+    /// Whether a task is pending or has an outcome that is kept.
+    fn knows(&self, id: TaskId) -> bool {
+        self.tasks.find(id).is_some() || self.outcomes.get(id).is_some()
+    }
+
+    /// The outcome of a task is told to somebody who watches it.
+    pub(crate) fn lend(&mut self, watcher: Watcher, id: TaskId) {
+        self.lent.insert((watcher.client, watcher.seq), id);
+    }
+
+    /// What was told to a client that is gone did not arrive, as far as is known.
+    pub(crate) fn take_back_lent(&mut self, client: ClientId) {
+        let all = (client, 0)..=(client, u64::MAX);
+        let lent: Vec<_> = self.lent.range(all).map(|(place, _)| *place).collect();
+        for place in lent {
+            self.lent.remove(&place);
+        }
+    }
+}
+
+impl Reactor {
+    /// What is new of a message of a client. Only one that comes back says anything twice.
+    pub fn admit(&self, client: ClientId, message: Message<FromClient>) -> Admission {
+        let numbers = message.head.numbers().filter(|_| self.state.is_returning(client));
+        let Some((first, count)) = numbers else {
+            return Admission { new: smallvec![message], known: Vec::new() };
+        };
+        let seqs = first..first.saturating_add(count);
+        let (known, new): (Vec<u64>, Vec<u64>) =
+            seqs.partition(|seq| self.state.knows(TaskId { client, seq: *seq }));
+        let new = if known.is_empty() {
+            smallvec![message]
+        } else {
+            new.chunk_by(|one, other| one + 1 == *other)
+                .map(|run| message.piece(run[0], run.len()))
+                .collect()
+        };
+        Admission { new, known }
+    }
+
+    /// What is to be written down before these new tasks are entered; `None` if they will not be.
+    pub fn record(
+        &self,
+        client: ClientId,
+        message: &Message<FromClient>,
+        at: Stamp,
+    ) -> Option<Admitted<'_>> {
+        let (first, count) = message.head.numbers()?;
+        let there = count > 0 && self.state.accepts(client, first, count);
+        let owner = self.state.clients.get(client).filter(|_| there)?;
+        let (func, kind, rules, spread) = match &message.head {
+            FromClient::Submit { func, kind, target, counts, rules, .. } => {
+                let said: u64 = counts.iter().copied().map(u64::from).sum();
+                (said == message.parts.len() as u64).then_some(())?;
+                (*func, *kind, *rules, Spread::Balanced(target.clone(), counts.clone()))
+            }
+            FromClient::Direct { func, kind, engines, rules, .. } => {
+                (*func, *kind, *rules, Spread::Direct(engines.clone()))
+            }
+            _ => return None,
+        };
+        let tasks = Submitted { client, runs: vec![(first, count)], func, kind, rules, at, spread };
+        let func = self.state.funcs.body(func)?;
+        Some(Admitted { tasks, client: (owner.session, owner.lease), func })
+    }
+}
+
+impl FromClient {
+    /// The first of the tasks it submits, and how many there are.
+    pub(super) fn numbers(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Submit { first, counts, .. } => Some((*first, counts.len() as u64)),
+            Self::Direct { first, engines, .. } => Some((*first, engines.len() as u64)),
+            _ => None,
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Has something written down, if there is where.
+    pub(crate) fn keep(&mut self, head: Record, parts: Parts) {
+        if self.state.limits.store {
+            self.out.push(Effect::Keep(Message { head, parts }));
+        }
+    }
+
+    pub(crate) fn forgotten(&mut self, what: Forgotten) {
+        self.keep(Record::Forgotten(what), Parts::new());
+    }
+
+    pub(crate) fn write_outcome(&mut self, id: TaskId, submitted: Stamp, outcome: &Outcome) {
+        let Outcome { status, engine, started, completed, ref parts } = *outcome;
+        let head = store::Outcome { id, status, engine, submitted, started, completed };
+        self.keep(Record::Outcome(head), parts.clone());
+    }
+
+    /// Tells an outcome whose parts are here or, of this task, in the store.
+    pub(crate) fn tell_kept(
+        &mut self,
+        client: ClientId,
+        message: Message<ToClient>,
+        stored: Option<TaskId>,
+    ) {
+        match stored {
+            Some(id) => self.out.push(Effect::TellKept(client, message, id)),
+            None => self.tell_client(client, message),
+        }
+    }
+
+    /// Has outcomes dropped, and sees to what follows from it.
+    pub(crate) fn drop_outcomes(
+        &mut self,
+        drop: impl FnOnce(&mut Outcomes, &Limits, &mut dyn FnMut(TaskId, &Kept)),
+    ) {
+        let mut gone = Forgotten::default();
+        let State { outcomes, clients, limits, .. } = &mut *self.state;
+        drop(outcomes, limits, &mut |id, kept| {
+            if kept.stored {
+                match gone.tasks.last_mut() {
+                    Some((client, first, count))
+                        if *client == id.client && *first + *count == id.seq =>
+                    {
+                        *count += 1;
+                    }
+                    _ => gone.tasks.push((id.client, id.seq, 1)),
+                }
+            }
+            if clients.forget(id.client) {
+                gone.clients.push(id.client);
+            }
+        });
+        if !gone.tasks.is_empty() || !gone.clients.is_empty() {
+            self.forgotten(gone);
+        }
+    }
+
+    /// Outcomes have arrived at a client: its own, or those it watched.
+    pub(crate) fn took_stored(&mut self, client: ClientId, runs: &[(u64, u64)]) {
+        let mut taken = Vec::new();
+        for &(first, count) in runs {
+            if first >= WATCHED {
+                let last = (client, first.saturating_add(count.saturating_sub(1)));
+                let lent: Vec<_> = self.state.lent.range((client, first)..=last).collect();
+                let lent: Vec<_> = lent.into_iter().map(|(place, id)| (*place, *id)).collect();
+                for (place, id) in lent {
+                    self.state.lent.remove(&place);
+                    // Who is there is told itself.
+                    if !self.state.clients.is_alive(id.client) {
+                        taken.push(id);
+                    }
+                }
+            } else if count <= self.state.outcomes.len() as u64 {
+                let seqs = first..first.saturating_add(count);
+                taken.extend(seqs.map(|seq| TaskId { client, seq }));
+            } else {
+                // A client may name more than it can have been told.
+                let named = |id: &TaskId| id.client == client && id.seq.wrapping_sub(first) < count;
+                taken.extend(self.state.outcomes.iter().map(|(id, _)| id).filter(named));
+            }
+        }
+        self.take_outcomes(&taken);
+    }
+
+    /// A client that came back has asked again for all it wants: of its own it has the rest.
+    pub(crate) fn take_unasked(&mut self, client: ClientId) {
+        let State { outcomes, resume, limits, .. } = &*self.state;
+        let Some(resume) = resume.as_ref().filter(|_| limits.store) else { return };
+        let own = outcomes.iter().map(|(id, _)| id).filter(|id| id.client == client);
+        let taken: Vec<_> = own.filter(|id| !resume.asked.contains(id)).collect();
+        if let Some(resume) = &mut self.state.resume {
+            resume.asked.retain(|id| id.client != client);
+        }
+        self.take_outcomes(&taken);
+    }
+
+    fn take_outcomes(&mut self, taken: &[TaskId]) {
+        self.drop_outcomes(|outcomes, limits, dropped| {
+            for id in taken {
+                outcomes.take(*id, limits, &mut *dropped);
+            }
+        });
+    }
+
+    /// The store has no room for new tasks.
+    pub(crate) fn on_no_room(&mut self, client: ClientId, first: u64, count: usize, why: String) {
+        if let Some(seqs) = self.numbers(client, first, count) {
+            self.refuse(client, seqs, why, false);
+        }
+    }
+
+    /// A client that came back asks for tasks that are known: those that ended are told.
+    pub(crate) fn on_asked_again(&mut self, client: ClientId, seqs: &[u64]) {
+        for seq in seqs {
+            let id = TaskId { client, seq: *seq };
+            let Some(kept) = self.state.outcomes.get(id) else { continue };
+            let message = kept.outcome.clone().message(*seq, None);
+            let stored = kept.stored.then_some(id);
+            if let Some(resume) = &mut self.state.resume {
+                resume.asked.insert(id);
+            }
+            self.tell_kept(client, message, stored);
+        }
+    }
+}

@@ -241,7 +241,7 @@ impl World {
             return self.later(after, What::ClientKnocks(id));
         }
         let (past, session, lease) = (client.past, client.core.session, client.lease);
-        let free = self.reactor.is_resuming() && !self.reactor.knows_client(ClientId(id));
+        let free = self.reactor.may_return(ClientId(id), session);
         if past.era == self.era || !free {
             return self.end_client(id);
         }

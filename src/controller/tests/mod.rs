@@ -11,4 +11,5 @@ mod random;
 mod requests;
 mod scheduling;
 mod smoke;
+mod stored;
 mod units;

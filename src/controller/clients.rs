@@ -63,6 +63,8 @@ impl Clients {
             && let Some(client) = self.map.get_mut(&id)
         {
             (client.alive, client.next) = (false, next);
+            // Nobody is there to start engines for it, nor to submit again what was given up.
+            client.patience = u64::MAX;
         }
     }
 

@@ -37,6 +37,13 @@ pub(crate) struct Deserted {
     last: Option<(EngineId, String)>,
 }
 
+impl Deserted {
+    /// Tasks came otherwise than by a submission: whose they are is looked at anew.
+    pub(crate) fn look_anew(&mut self) {
+        self.noticed = false;
+    }
+}
+
 impl State {
     /// Whether no engine is there, nor one about to come back from a controller before this one.
     fn without_engines(&self) -> bool {

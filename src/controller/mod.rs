@@ -13,7 +13,7 @@
 //! - `settle`, `outcomes`: the end of a task, told once and kept for a while.
 //! - `deserted`: what waits while no engine is there.
 //! - `run`, `incoming`, `inbox`, `admit`, `send`, `losses`, `stop`, `embedded`, `standalone`: the
-//!   shell; `ledger`, `inherit`, `keep`: what it leaves to one that follows it; `processes`, `spawn`,
+//!   shell; `ledger`, `inherit`, `keep`, `reopen`: what it leaves to one that follows it; `processes`, `spawn`,
 //!   `memory_kills`: the processes behind engines. The only files here with I/O.
 //! - `revive`: whether and when an engine process that ended is replaced.
 //! - `tasks`, `engines`, `clients`, `funcs`: the books; `state` holds them, `check` audits them.
@@ -46,6 +46,7 @@ mod ranks;
 mod reactor;
 mod receipts;
 mod record;
+mod reopen;
 mod report;
 mod request;
 mod restore;

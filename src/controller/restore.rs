@@ -49,6 +49,7 @@ impl Turn<'_> {
                 self.state.tasks.get_mut(key).resume_at(attempt);
             }
         }
+        self.state.deserted.look_anew();
         for func in funcs {
             self.drop_func(func);
         }

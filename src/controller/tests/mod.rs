@@ -12,4 +12,5 @@ mod requests;
 mod resume;
 mod scheduling;
 mod smoke;
+mod stored;
 mod units;

@@ -1,0 +1,233 @@
+//! What is written down where there is a store, and beginning with it.
+
+use super::kit::*;
+use crate::controller::{Effect, Event, Inherited, Limits, Restored};
+use crate::store::{Forgotten, Outcome, Record, Spread, Submitted};
+use crate::wire::message::WATCHED;
+use crate::wire::{
+    ClientId, EngineId, FromClient, Kind, Message, Request, Rules, Status, Target, TaskId,
+    ToClient, ToEngine,
+};
+
+const STORED: Limits = Limits {
+    ahead: 5_000_000,
+    ahead_max: 256,
+    kept_records: 2,
+    kept_bytes: 1 << 20,
+    orphan_bytes: u64::MAX,
+    orphan_time: 1_000 * MS,
+    receipts: true,
+    store: true,
+};
+
+fn world() -> World {
+    let mut world = World::with(STORED);
+    world.join_client(0);
+    world.client(0, func(1));
+    world.join_engine(0);
+    world
+}
+
+fn records(effects: &[Effect]) -> Vec<Record> {
+    let record = |effect: &Effect| match effect {
+        Effect::Keep(Message { head, .. }) => Some(head.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(record).collect()
+}
+
+/// The tasks that are forgotten: client, first, how many.
+fn forgotten(effects: &[Effect]) -> Vec<(u32, u64, u64)> {
+    let tasks = |record| match record {
+        Record::Forgotten(Forgotten { tasks, .. }) => tasks,
+        _ => Vec::new(),
+    };
+    let all = records(effects).into_iter().flat_map(tasks);
+    all.map(|(client, first, count)| (client.0, first, count)).collect()
+}
+
+fn took(first: u64, count: u64) -> Message<FromClient> {
+    Message::bare(FromClient::Took(vec![(first, count)]))
+}
+
+fn ended(seq: u64) -> Outcome {
+    let (id, status, engine) = (task(0, seq), Status::Ok, Some(EngineId(0)));
+    Outcome { id, status, engine, submitted: START, started: START, completed: START }
+}
+
+fn pending(at: i64, runs: &[(u64, u64)]) -> Submitted {
+    let count = runs.iter().map(|(_, count)| *count).sum::<u64>();
+    let (client, func, kind, rules) = (ClientId(0), name(1), Kind::Apply, Rules::default());
+    let spread = Spread::Balanced(Target::Any, vec![1; count as usize]);
+    Submitted { client, runs: runs.to_vec(), func, kind, rules, at, spread }
+}
+
+/// Client 0 is gone, with these tasks and these outcomes.
+fn restored(tasks: Vec<Submitted>, outcomes: &[u64]) -> Restored {
+    let with = |tasks: Submitted| {
+        let args = parts(&vec!["arg"; tasks.len()]);
+        (tasks, args)
+    };
+    Restored {
+        clients: vec![(ClientId(0), session(0), u64::MAX, 10)],
+        funcs: vec![(name(1), "def".into())],
+        tasks: tasks.into_iter().map(with).collect(),
+        attempts: Vec::new(),
+        outcomes: outcomes.iter().map(|seq| ended(*seq)).collect(),
+    }
+}
+
+fn again(restored: Restored) -> (World, Vec<Effect>) {
+    let mut world = World::with(STORED);
+    world.on(Event::Inherited(Vec::new()));
+    let out = world.on(Event::Restored(Box::new(restored)));
+    (world, out)
+}
+
+#[test]
+fn an_outcome_is_written_before_it_is_told_and_settled() {
+    let mut world = world();
+    world.client(0, submit(0, 1));
+    let out = world.done(0, 0, MS);
+    let [Effect::Keep(Message { head: Record::Outcome(outcome), parts }), told, settled] = &out[..]
+    else {
+        panic!("{out:?}")
+    };
+    assert_eq!((outcome.id, outcome.status, parts.len()), (task(0, 0), Status::Ok, 1));
+    assert_eq!(*told, value(0, 0, MS));
+    let Effect::ToEngine(_, Message { head: ToEngine::Settled(_), .. }) = settled else {
+        panic!("{settled:?}")
+    };
+}
+
+#[test]
+fn what_arrived_is_forgotten_beyond_the_newest_and_what_did_not_stays() {
+    let mut world = world();
+    world.client(0, submit(0, 6));
+    (0..6).for_each(|seq| assert_eq!(forgotten(&world.done(0, seq, MS)), []));
+    assert_eq!(world.reactor.kept(), 6);
+    assert_eq!(forgotten(&world.client(0, took(1, 4))), [(0, 1, 2)]);
+    assert_eq!(world.reactor.kept(), 4);
+    let out = world.client(0, took(0, u64::MAX));
+    assert_eq!(forgotten(&out), [(0, 3, 2)], "0 and 5 arrived last");
+    world.pass(1_001 * MS);
+    world.on(Event::Tick);
+    assert_eq!(world.reactor.kept(), 2, "these may be asked for");
+}
+
+#[test]
+fn what_nobody_fetched_is_forgotten_in_time() {
+    let mut world = world();
+    world.client(0, submit(0, 1));
+    world.lose_client(0);
+    world.done(0, 0, MS);
+    world.pass(1_001 * MS);
+    let out = world.on(Event::Tick);
+    let gone = Forgotten {
+        tasks: vec![(ClientId(0), 0, 1)],
+        clients: vec![ClientId(0)],
+        ..Forgotten::default()
+    };
+    assert_eq!(records(&out), [Record::Forgotten(gone)]);
+}
+
+#[test]
+fn an_outcome_is_found_under_its_session_and_its_value_read_from_the_store() {
+    let (mut world, _) = again(restored(Vec::new(), &[3]));
+    world.join_client(1);
+    let out = world.client(1, watch(WATCHED, &[(0, 3)]));
+    let [Effect::TellKept(ClientId(1), Message { head, parts }, id)] = &out[..] else {
+        panic!("{out:?}")
+    };
+    assert!(matches!(head, ToClient::Result { seq: WATCHED, status: Status::Ok, .. }));
+    assert_eq!((parts.len(), *id), (0, task(0, 3)));
+    // It is then one of those that arrived.
+    world.client(1, took(WATCHED, 1));
+    world.pass(5_000 * MS);
+    world.on(Event::Tick);
+    assert_eq!(world.reactor.kept(), 1);
+    world.ask(1, Request::Purge(None));
+    assert_eq!(world.reactor.kept(), 0);
+}
+
+#[test]
+fn tasks_are_restored_in_the_order_of_their_submission() {
+    let tasks = vec![pending(START + 5, &[(4, 1)]), pending(START, &[(0, 1), (2, 2)])];
+    let (mut world, _) = again(restored(tasks, &[1]));
+    assert_eq!(world.reactor.pending(), 4);
+    let mut given = gifts(&world.join_engine(0));
+    for seq in [0, 2] {
+        given.extend(gifts(&world.done(0, seq, MS)));
+    }
+    assert_eq!(given, [(0, 0), (0, 2), (0, 3), (0, 4)]);
+}
+
+#[test]
+fn a_task_that_was_given_to_an_engine_that_is_gone_is_in_doubt() {
+    let mut world = World::with(STORED);
+    world.on(Event::Inherited(vec![Inherited { info: info(3), given: vec![(task(0, 0), 1)] }]));
+    let mut left = restored(vec![pending(START, &[(0, 2)])], &[]);
+    left.attempts = vec![(task(0, 1), 4)];
+    world.on(Event::Restored(Box::new(left)));
+    let (engine, cause) = (EngineId(3), "gone".to_owned());
+    let out = world.on(Event::EngineMissing { engine, cause });
+    let [Record::Outcome(outcome)] = &records(&out)[..] else { panic!("{out:?}") };
+    assert_eq!((outcome.id, outcome.status), (task(0, 0), Status::Lost));
+    let out = world.join_engine(4);
+    let attempt = out.iter().find_map(|effect| match effect {
+        Effect::ToEngine(_, Message { head: ToEngine::Task { id, attempt, .. }, .. }) => {
+            Some((*id, *attempt))
+        }
+        _ => None,
+    });
+    assert_eq!(attempt, Some((task(0, 1), 4)));
+}
+
+#[test]
+fn what_is_of_no_use_any_more_is_forgotten_at_the_start() {
+    let (_, out) = again(restored(Vec::new(), &[]));
+    let func = Forgotten { funcs: vec![name(1)], ..Forgotten::default() };
+    let client = Forgotten { clients: vec![ClientId(0)], ..Forgotten::default() };
+    assert_eq!(records(&out), [Record::Forgotten(func), Record::Forgotten(client)]);
+}
+
+#[test]
+fn a_client_that_comes_back_gets_no_second_task_of_what_is_known() {
+    let (mut world, _) = again(restored(vec![pending(START, &[(1, 1), (3, 1)])], &[2]));
+    let client = ClientId(0);
+    assert!(!world.reactor.may_return(client, session(9)), "another is not it");
+    assert!(world.reactor.may_return(client, session(0)));
+    world.on(Event::ClientBack { client, session: session(0), lease: 7 });
+    let admission = world.reactor.admit(client, submit(1, 4));
+    assert_eq!(admission.known, [1, 2, 3]);
+    let [new] = &admission.new[..] else { panic!("{admission:?}") };
+    assert!(matches!(new.head, FromClient::Submit { first: 4, .. }));
+    let record = world.reactor.record(client, new, START).expect("it will be entered");
+    assert_eq!((record.tasks.runs, record.client), (vec![(4, 1)], (session(0), 7)));
+    assert!(world.reactor.record(client, &submit(1, 1), START).is_none(), "it is there");
+    world.client(0, submit(4, 1));
+    assert_eq!(world.reactor.pending(), 3);
+}
+
+#[test]
+fn what_ended_is_told_again_to_a_client_that_comes_back_and_the_rest_has_arrived() {
+    let (mut world, _) = again(restored(vec![pending(START, &[(0, 1)])], &[1, 2, 3, 4]));
+    let client = ClientId(0);
+    world.on(Event::ClientBack { client, session: session(0), lease: u64::MAX });
+    let out = world.on(Event::AskedAgain(client, vec![0, 3]));
+    assert!(matches!(&out[..], [Effect::TellKept(_, _, TaskId { seq: 3, .. })]), "{out:?}");
+    let out = world.client(0, Message::bare(FromClient::Back));
+    assert_eq!(forgotten(&out).len(), 1, "of three that arrived two are kept");
+    assert_eq!(world.reactor.kept(), 3);
+}
+
+#[test]
+fn tasks_for_which_there_is_no_room_are_refused_and_not_written() {
+    let mut world = world();
+    let (client, why) = (ClientId(0), "no space left".to_owned());
+    let out = world.on(Event::NoRoom { client, first: 0, count: 2, why });
+    assert_eq!(outcomes(&out), [(0, 0, Status::Refused), (0, 1, Status::Refused)]);
+    assert_eq!(records(&out), []);
+    assert_eq!(outcomes(&world.client(0, submit(1, 1))), [], "the numbers are used");
+    assert_eq!(gifts(&world.client(0, submit(2, 1))), [(0, 2)]);
+}

@@ -385,7 +385,9 @@ impl Turn<'_> {
                 return;
             }
             // Of an earlier attempt than the last, the one before this controller knew how it ended.
-            let last = doubt.is_none_or(|d| d.engine == Some(engine) && d.ticket == ticket);
+            let told = self.state.resume.as_ref().is_some_and(|all| all.told.contains_key(&id));
+            let is_doubted = |d: Doubt| d.engine == Some(engine) && d.ticket == ticket;
+            let last = doubt.map_or(!told, is_doubted);
             if let (true, Some(resume)) = (last, &mut self.state.resume) {
                 resume.doubts.remove(&id);
                 resume.underway.remove(&id);

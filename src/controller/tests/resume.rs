@@ -219,6 +219,19 @@ fn an_outcome_of_an_attempt_before_the_last_ends_nothing() {
 }
 
 #[test]
+fn nor_does_it_take_the_place_of_the_last_one_if_that_is_told_first() {
+    let mut world = heir(&[(0, &[(1, 0, 1)]), (1, &[(3, 0, 2)])]);
+    engine_back(&mut world, 1, 3, None);
+    tells(&mut world, 1, 0, 3, Status::Ok);
+    engine_back(&mut world, 0, 1, None);
+    let out = tells(&mut world, 0, 0, 1, Status::Again);
+    assert!(out.contains(&told(0, ToEngine::Settled(vec![1]))), "nobody wants it");
+    client_back(&mut world);
+    let out = world.client(0, with_retries(1, 2));
+    assert_eq!(outcomes(&out), [(0, 0, Status::Ok)]);
+}
+
+#[test]
 fn what_stood_before_the_running_task_may_be_taken_back_by_an_idle_engine() {
     let mut world = heir(&[(3, &[(4, 1, 1)])]);
     client_back(&mut world);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -156,7 +157,10 @@ pub(super) fn contents(store: &Store) -> Contents {
 /// A directory in memory where there is one: thousands of stores are opened, and a disk that others
 /// use too would be waited for each time.
 pub(super) fn directory() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    let private = std::fs::Permissions::from_mode(0o700);
+    let mut directory = tempfile::Builder::new();
+    directory.permissions(private);
+    directory.tempdir_in("/dev/shm").or_else(|_| directory.tempdir()).unwrap()
 }
 
 pub(super) fn open(directory: &Path, limits: Limits) -> (Store, Recovered) {

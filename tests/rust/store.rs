@@ -35,8 +35,15 @@ impl Disk {
         self.0.path()
     }
 
+    /// Another test may be starting a process just now, which has a copy of each lock until it runs its
+    /// program.
     fn open(&self) -> (Store, Recovered) {
-        Store::open(self.path(), Limits::of(self.path()).unwrap()).unwrap()
+        loop {
+            match Store::open(self.path(), Limits::of(self.path()).unwrap()) {
+                Err(StoreError::Held { .. }) => std::thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     /// Takes all room that is left.

@@ -165,7 +165,7 @@ fn tasks_are_restored_in_the_order_of_their_submission() {
 #[test]
 fn a_task_that_was_given_to_an_engine_that_is_gone_is_in_doubt() {
     let mut world = World::with(STORED);
-    world.on(Event::Inherited(vec![Inherited { info: info(3), given: vec![(task(0, 0), 1)] }]));
+    world.on(Event::Inherited(vec![Inherited { info: info(3), given: vec![(1, task(0, 0), 1)] }]));
     let mut left = restored(vec![pending(START, &[(0, 2)])], &[]);
     left.attempts = vec![(task(0, 1), 4)];
     world.on(Event::Restored(Box::new(left)));

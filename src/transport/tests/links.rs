@@ -234,6 +234,21 @@ async fn who_proved_to_come_as_a_client_is_not_let_in_as_an_engine() {
     castle.until_refused(Fault::Noise, 1).await;
 }
 
+#[tokio::test]
+async fn the_process_number_of_a_far_peer_is_worth_nothing_here() {
+    let mut castle = Castle::build().await;
+    let card = castle.card();
+    // It may name any process of this host, this one, say, and memory that is really there.
+    let tally = crate::memory::Tally::new().unwrap();
+    let hello = crate::wire::Hello { token: token(), tally: tally.sign(), ..hello() };
+    let (arrival, _) = tokio::join!(castle.house.arrival(), async {
+        tokio::time::timeout(Duration::from_millis(200), dial(&card, &hello)).await
+    });
+    assert_eq!(arrival.hello.pid, std::process::id());
+    assert_eq!(arrival.pid(), None);
+    assert!(arrival.tally().is_none());
+}
+
 /// What a stranger sends, and how it is refused.
 async fn strange(castle: &Castle, bytes: &[u8], fault: Fault) {
     let before = castle.refusals(fault);

@@ -196,7 +196,7 @@ class Client:
         lease: float | None = None,
         reconnect: float | None = None,
     ) -> Client:
-        """A client of the controller that runs in `directory`; when it is gone its tasks run on for
+        """A client of the controller that runs in `directory`, which may be a connection file; when it is gone its tasks run on for
         `lease` seconds, None for as long as they take. When the controller is killed, another is
         looked for for `reconnect` seconds, None for as long as the controller says.
         Raises ConnectionError naming the cause (nobody there, refused, wrong version)."""
@@ -377,12 +377,15 @@ def serve(
     patience: tuple[float, float] | None = None,
     lease: float = 0.0,
     store: tuple[str, float] | None = None,
+    listen: tuple[str, str, list[str]] | None = None,
 ) -> None:
     """Run a controller in `directory` with `count` engines started as `argv` until it is stopped
     by a client, SIGTERM or SIGINT; if it is killed, engines and clients look for another there for
     `lease` seconds. `store` is the directory where its queue and its results survive it, and the
-    days for which it keeps results that nobody fetched. Raises OSError when one already runs there
-    or the store cannot be opened."""
+    days for which it keeps results that nobody fetched. `listen` is HOST:PORT for peers over a
+    network, the cluster's name, and where the connection file is written besides
+    ``connection.json`` in `directory`. Raises OSError when one already runs there, the store cannot
+    be opened, or nobody can listen there."""
 
 def run_code(code: Any, namespace: dict[str, Any]) -> Any:
     """Run a code object in `namespace` without leaving `__builtins__` in it."""

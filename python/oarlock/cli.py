@@ -1,4 +1,4 @@
-"""The command line: ``oarlock start``, ``oarlock stop``, ``oarlock status``.
+"""The command line: ``oarlock start``, ``oarlock engine``, ``oarlock stop``, ``oarlock status``.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 10 `start` found it running, 11 `stop` did not find
 what it was told to stop.
@@ -6,6 +6,7 @@ what it was told to stop.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -51,13 +52,27 @@ def _start(options: argparse.Namespace) -> int:
         options.store,
         options.store_days,
     )
+    if options.connection_file is not None and options.listen is None:
+        raise ValueError(
+            "--connection-file is for peers over a network\n\n"
+            "hint: say where they are let in, for instance --listen 10.0.0.5:0"
+        )
+    listen = None
+    if options.listen is not None:
+        listen = launch.Listen(options.listen, options.connection_file)
     if options.daemonize:
-        record = standalone.detach(options.cluster_id, n, _START_TIMEOUT, care)
+        record = standalone.detach(options.cluster_id, n, _START_TIMEOUT, care, listen)
         _describe(record, foreground=False)
     else:
-        standalone.serve(options.cluster_id, n, _describe, options.log_file, care)
+        standalone.serve(options.cluster_id, n, _describe, options.log_file, care, listen)
         print("stopped", flush=True)
     return 0
+
+
+def _engine(options: argparse.Namespace) -> int:
+    """Become an engine; a process of its own would be one more to look after."""
+    command = launch.engine_command(os.path.abspath(options.connection_file))
+    os.execve(command[0], command, launch.engine_environment())
 
 
 def _stop(options: argparse.Namespace) -> int:
@@ -136,8 +151,19 @@ def _describe(record: registry.ClusterRecord, *, foreground: bool = True) -> Non
         f"  directory  {record.directory}\n"
         f"  logs       {record.log_directory}\n"
         f"  connect    {connect}\n"
+        f"{_elsewhere(record)}"
         f"  stop       {'Ctrl-C here, or ' if foreground else ''}{end}",
         flush=True,
+    )
+
+
+def _elsewhere(record: registry.ClusterRecord) -> str:
+    """How to connect from other hosts, if that is possible."""
+    if not record.listen:
+        return ""
+    return (
+        "  elsewhere  oarlock.Client(file), `oarlock engine --connection-file file`; the file is\n"
+        f"             {record.connection_file}\n"
     )
 
 
@@ -219,8 +245,30 @@ def _parser() -> argparse.ArgumentParser:
         help="days for which a result that nobody fetched is kept there "
         f"(default: {launch.STORE_DAYS:g})",
     )
+    start.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        help="also let in clients and engines over the network at this interface, encrypted, with "
+        "the connection file (port 0: any; default: nobody)",
+    )
+    start.add_argument(
+        "--connection-file",
+        metavar="PATH",
+        help="write the connection file there, too; who can read it can run code as you",
+    )
     start.add_argument("--log-file", help=argparse.SUPPRESS)
     start.set_defaults(run=_start)
+
+    engine = commands.add_parser(
+        "engine", help="be an engine of a cluster on another host, until that ends"
+    )
+    engine.add_argument(
+        "--connection-file",
+        required=True,
+        metavar="PATH",
+        help="a copy of the one that `oarlock start --listen` has written",
+    )
+    engine.set_defaults(run=_engine)
 
     stop = commands.add_parser("stop", help="stop a cluster and wait until it is gone")
     stop.add_argument(

@@ -68,8 +68,10 @@ class Client(Control, Waiting):
         """Connect to a cluster that runs already.
 
         Args:
-            connection_info: Where it runs: its directory, a file in that directory, or a dict with
-                the key ``directory``. By default the cluster named `cluster_id` is looked for.
+            connection_info: Where it runs: its directory, a file in that directory, a connection
+                file of a cluster that listens for other hosts (``oarlock start --listen``), or a
+                dict with the key ``directory``. By default the cluster named `cluster_id` is looked
+                for.
             cluster_id: Name given to ``oarlock start``; empty for the default cluster.
             timeout: Seconds the controller has to answer.
             cluster: An object to keep alive as long as this client.
@@ -84,7 +86,8 @@ class Client(Control, Waiting):
 
         Raises:
             FileNotFoundError: When no such cluster runs; says how to start one. At once.
-            ConnectionError: When nobody answers there, or not as expected.
+            ConnectionError: When nobody answers there, or not as expected; when the connection file
+                is open to other users, or not (any more) that of the cluster that answers.
             ValueError: For a URL, or a negative time.
         """
         where = _place(connection_info if directory is None else directory, cluster_id)
@@ -373,6 +376,15 @@ class Client(Control, Waiting):
         return f"<oarlock.Client {self.session[:8]}: {engines(len(self))}>"
 
 
+def _is_connection_file(path: str) -> bool:
+    """Whether this file tells of a cluster elsewhere, unlike others in a cluster's directory."""
+    try:
+        with open(path, "rb") as file:
+            return b'"oarlock"' in file.read(32)
+    except OSError:
+        return False
+
+
 def _place(given: Any, cluster_id: str) -> str:
     """The directory of the cluster that is meant."""
     if given is None:
@@ -386,6 +398,8 @@ def _place(given: Any, cluster_id: str) -> str:
     path = os.fspath(given)
     if "://" in path:
         raise ValueError(f"connection_info is the directory of a cluster, not a URL like {path!r}")
+    if _is_connection_file(path):
+        return str(path)
     directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
     # A running controller's directory holds this file, which only its user may read.
     if not os.path.exists(path) or not os.path.exists(os.path.join(directory, "connection")):

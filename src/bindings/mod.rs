@@ -26,7 +26,7 @@ use crate::controller::{Keeping, Recipe};
 
 /// Runs a controller until it is stopped by a client, SIGTERM or SIGINT.
 #[pyfunction]
-#[pyo3(signature = (directory, argv, count, env, log_directory, restart=false, patience=None, lease=0.0, store=None))]
+#[pyo3(signature = (directory, argv, count, env, log_directory, restart=false, patience=None, lease=0.0, store=None, listen=None))]
 #[allow(clippy::too_many_arguments, reason = "Python calls it with keywords")]
 fn serve(
     py: Python<'_>,
@@ -39,6 +39,7 @@ fn serve(
     patience: Option<(f64, f64)>,
     lease: f64,
     store: Option<(PathBuf, f64)>,
+    listen: Option<(String, String, Vec<PathBuf>)>,
 ) -> PyResult<()> {
     let python = client::python_version(py);
     let mut care = client::care(restart, patience)?;
@@ -49,8 +50,11 @@ fn serve(
         PyResult::Ok(Keeping { directory, time })
     };
     let keeping = store.map(keeping).transpose()?;
+    let listen =
+        listen.map(|(at, cluster_id, copies)| crate::controller::Listen { at, cluster_id, copies });
     py.detach(move || {
-        crate::controller::serve(&directory, python, recipe, count, care, keeping.as_ref())
+        let (keeping, listen) = (keeping.as_ref(), listen.as_ref());
+        crate::controller::serve(&directory, python, recipe, count, care, keeping, listen)
     })?;
     Ok(())
 }

@@ -26,7 +26,7 @@ type Events = mpsc::Receiver<Event<ToClient>>;
 
 /// Who connects to what, and how it is known there.
 pub struct Address {
-    /// The cluster's directory.
+    /// The cluster's directory, or its connection file.
     pub directory: PathBuf,
     /// `major.minor` of this process's Python.
     pub python: String,
@@ -151,12 +151,15 @@ impl Address {
         before: Option<Before>,
         patience: Duration,
     ) -> Result<Connected, ConnectError> {
-        let token = place::read(&self.directory).map_err(|error| ConnectError::Nobody {
-            door: self.directory.clone(),
-            detail: error.to_string(),
+        let token = place::token_of(&self.directory).map_err(|error| {
+            let (door, detail) = (self.directory.clone(), error.to_string());
+            match error.kind() {
+                io::ErrorKind::PermissionDenied => ConnectError::NotOurs { door, reason: detail },
+                _ => ConnectError::Nobody { door, detail },
+            }
         })?;
         let hello = Hello {
-            token: token.token,
+            token,
             role: Role::Client,
             session,
             pid: std::process::id(),
@@ -171,8 +174,8 @@ impl Address {
         let silence = Some(limits::SILENCE);
         let connecting = transport::connect(&self.directory, &hello, silence, sink, patience);
         let (accepted, outbox) = connecting.await?;
-        let member =
-            if accepted.lease.is_zero() { None } else { place::join(&self.directory).ok() };
+        let stays = !accepted.lease.is_zero() && !accepted.far;
+        let member = if stays { place::join(&self.directory).ok() } else { None };
         Ok(Connected { accepted, outbox, events, member })
     }
 }
@@ -229,6 +232,11 @@ impl Life {
             let patience = limits::HELLO_DEADLINE.min(left);
             match self.address.connect(self.session, Some(before.clone()), patience).await {
                 Ok(connected) if connected.accepted.resumed => return Ok(connected),
+                Ok(connected) if connected.accepted.controller == controller => {
+                    return Err("the controller lives and has given this session up meanwhile; \
+                                a new client can ask for the results by msg_id"
+                        .to_owned());
+                }
                 Ok(_) => return Err("the one that is there now knows nothing of it".to_owned()),
                 Err(error @ (ConnectError::Refused { .. } | ConnectError::NotOurs { .. })) => {
                     return Err(error.to_string());

@@ -2,6 +2,7 @@
 
 use super::Event;
 use super::incoming::Incoming;
+use super::inherit::NOWHERE;
 use super::losses::Engine;
 use super::run::Shell;
 use crate::transport::{Arrival, Sink};
@@ -46,7 +47,9 @@ impl Shell {
                 let before = before.filter(|_| again.is_some());
                 let id = again.unwrap_or(EngineId(self.next_engine));
                 let info = EngineInfo { id, session, pid, host };
-                if let Err(fault) = self.heritage.enter(&info, before.as_ref()) {
+                // Only of a process of this host the number is worth anything here.
+                let here = arrival.pid();
+                if let Err(fault) = self.heritage.enter(&info, here, before.as_ref()) {
                     let why = format!("what it is given could not be written down: {fault}");
                     return arrival.refuse(why);
                 }
@@ -55,6 +58,7 @@ impl Shell {
                 let patience = Some(self.processes.care.patience);
                 let number = (id.0, again.is_some());
                 let Ok(outbox) = arrival.admit(number, patience, sink) else { return };
+                let pid = here.unwrap_or(NOWHERE);
                 self.is_back(id, pid);
                 let known = self.processes.became(pid, id);
                 self.engines.insert(id, Engine::new(outbox, pid, tally));

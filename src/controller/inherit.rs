@@ -16,6 +16,9 @@ use super::spawn::{self, Recipe, watch};
 use super::{Event, Inherited};
 use crate::wire::{Before, ClientId, EngineId, EngineInfo, FromEngine, SessionId, ToEngine};
 
+/// The process of an engine that is not of this host, or that the kernel does not tell of: none.
+pub(super) const NOWHERE: u32 = 0;
+
 /// What there is of a controller before this one, and for one after it.
 #[derive(Default)]
 pub(super) struct Heritage {
@@ -102,8 +105,14 @@ impl Heritage {
     }
 
     /// An engine is let in.
-    pub(super) fn enter(&mut self, info: &EngineInfo, before: Option<&Before>) -> io::Result<()> {
+    pub(super) fn enter(
+        &mut self,
+        info: &EngineInfo,
+        here: Option<u32>,
+        before: Option<&Before>,
+    ) -> io::Result<()> {
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        let info = &EngineInfo { pid: here.unwrap_or(NOWHERE), ..info.clone() };
         let before = before.map(|before| {
             let running = before.running.map(|run| (run.ticket, run.id, run.attempt));
             (before.ticket, running)
@@ -135,6 +144,12 @@ impl Shell {
                 *engine,
                 "its process ended while there was no controller".to_owned(),
             );
+            let text = format!("it did not come back within {} s", patience.as_secs_f64());
+            // Its number is none here; it may live elsewhere.
+            if is_heir && *pid == NOWHERE {
+                later(&self.sender, patience, Incoming::Missing(*engine, text));
+                continue;
+            }
             // Where the cluster's directory is gone nobody finds back, and numbers of processes may
             // be those of others.
             let Some(ended) = is_heir.then(|| watch(*pid)).flatten() else {
@@ -148,7 +163,6 @@ impl Shell {
                 ended.await;
                 let _ = sender.send(gone).await;
             });
-            let text = format!("it did not come back within {} s", patience.as_secs_f64());
             later(&self.sender, patience, Incoming::Missing(*engine, text));
         }
         alive

@@ -69,6 +69,7 @@ mod texts;
 #[cfg(test)]
 mod tests;
 
+pub use crate::transport::Listen;
 pub use embedded::Embedded;
 pub use event::{Effect, Event, Inherited, Now, Restored};
 pub use keep::Keeping;

@@ -12,10 +12,11 @@ use super::keep::Keeping;
 use super::revive::Care;
 use super::run::Shell;
 use super::spawn::Recipe;
-use crate::transport::{self, place};
+use crate::transport::{self, Gate, Listen, place};
 
-/// Runs a controller in `directory` with `count` engines until a client or a signal stops it.
-/// `keeping` says where what it knows survives it, if it does.
+/// Runs a controller in `directory` with `count` engines until a client or a signal stops it, and
+/// lets peers in over a network if it is to `listen`. `keeping` says where what it knows survives it,
+/// if it does.
 pub fn serve(
     directory: &Path,
     python: String,
@@ -23,6 +24,7 @@ pub fn serve(
     count: usize,
     care: Care,
     keeping: Option<&Keeping>,
+    listen: Option<&Listen>,
 ) -> io::Result<()> {
     let runtime = transport::runtime()?;
     runtime.block_on(async {
@@ -33,6 +35,10 @@ pub fn serve(
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
+        let gate = match listen {
+            Some(listen) => Some(Gate::open(&shell.door, directory, listen, lost).await?),
+            None => None,
+        };
         let handle = shell.handle();
         let running = tokio::spawn(shell.run());
         let starting = handle.clone();
@@ -45,17 +51,23 @@ pub fn serve(
             return Err(error);
         }
         tokio::pin!(running);
-        tokio::select! {
-            ended = &mut running => {
-                after(ended);
-                return Ok(());
+        let ended = tokio::select! {
+            ended = &mut running => Some(ended),
+            _ = interrupt.recv() => None,
+            _ = terminate.recv() => None,
+            _ = hangup.recv() => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                handle.stop_soon().await;
+                running.await
             }
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+        };
+        after(ended);
+        if let Some(gate) = gate {
+            gate.close().await;
         }
-        handle.stop_soon().await;
-        after(running.await);
         Ok(())
     })?;
     runtime.shutdown_timeout(Duration::from_millis(100));

@@ -106,7 +106,7 @@ impl Home {
         });
         let hello = Hello {
             // A controller that comes anew may have a new secret, so it is read at each attempt.
-            token: place::read(&self.directory)?.token,
+            token: place::token_of(&self.directory)?,
             role: Role::Engine,
             session: identity,
             pid: std::process::id(),
@@ -119,15 +119,15 @@ impl Home {
         let (sender, events) = mpsc::channel(64);
         let sink = Sink::new(sender, |event| event);
         // Silence is no reason to leave a controller on the same host: if it ended, the
-        // connection says so.
+        // connection says so. One behind a gate says itself what is borne.
         let joined = transport::connect(&self.directory, &hello, None, sink, limit).await;
         let (accepted, outbox) = joined.map_err(|error| match error {
             ConnectError::Refused { .. } | ConnectError::NotOurs { .. } => io::Error::other(error),
             error => io::Error::new(io::ErrorKind::NotFound, error),
         })?;
-        let controller = watch_process(accepted.pid);
-        let member =
-            if accepted.lease.is_zero() { None } else { place::join(&self.directory).ok() };
+        let controller = if accepted.far { None } else { watch_process(accepted.pid) };
+        let stays = !accepted.lease.is_zero() && !accepted.far;
+        let member = if stays { place::join(&self.directory).ok() } else { None };
         Ok(Joined { accepted, identity, outbox, events, tally, controller, member })
     }
 }

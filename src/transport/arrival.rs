@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -19,8 +21,18 @@ use super::outbox::{Outbox, Shared};
 use super::session::{self, CloseReason, Kinship, Patience, Pulse, Sink};
 use super::zmq::{Lane, ZmqReceiver, ZmqSender};
 use crate::memory::{Probe, Tally};
-use crate::wire::limits::{HEARTBEAT, HELLO_DEADLINE, HELLO_MAX};
-use crate::wire::{Head, Hello, Sign, Welcome};
+use crate::wire::limits::{HEARTBEAT, HELLO_DEADLINE, HELLO_MAX, SUSPECT};
+use crate::wire::{Head, Hello, Role, Sign, Welcome};
+
+/// A peer that came through the gate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Far {
+    /// As what it proved to know the secret.
+    pub(crate) role: Role,
+    pub(crate) address: IpAddr,
+    /// How much silence is borne on both sides.
+    pub(crate) patience: Duration,
+}
 
 /// See the module. Dropping it turns the peer away without a word.
 pub struct Arrival {
@@ -28,6 +40,8 @@ pub struct Arrival {
     pub hello: Hello,
     sign: Option<Sign>,
     stream: UnixStream,
+    /// In a box, since there is none in most.
+    far: Option<Box<Far>>,
     directory: Arc<Path>,
     keeper: Arc<Keeper>,
 }
@@ -37,16 +51,23 @@ impl Arrival {
         mut hello: Hello,
         sign: Option<Sign>,
         stream: UnixStream,
-        directory: Arc<Path>,
-        keeper: Arc<Keeper>,
+        far: Option<Far>,
+        (directory, keeper): (Arc<Path>, Arc<Keeper>),
     ) -> Self {
         hello.token = Vec::new();
-        Self { hello, sign, stream, directory, keeper }
+        // The memory of a peer behind the gate is out of reach, whatever it says.
+        let sign = sign.filter(|_| far.is_none());
+        Self { hello, sign, stream, far: far.map(Box::new), directory, keeper }
+    }
+
+    /// The peer's process, if it is one of this host: only then is its number worth anything here.
+    pub fn pid(&self) -> Option<u32> {
+        self.far.is_none().then_some(self.hello.pid)
     }
 
     /// The peer's tally, if it has one that can be seen here.
     pub fn tally(&self) -> Option<Tally> {
-        let pid = peer(&self.stream)?;
+        let pid = peer(&self.stream).filter(|_| self.far.is_none())?;
         Tally::open(pid, self.hello.tally.as_ref()?)
     }
 
@@ -63,8 +84,14 @@ impl Arrival {
         patience: Option<Patience>,
         sink: Sink<In, T>,
     ) -> io::Result<Outbox<Out>> {
+        let far = self.far.as_ref().map(|far| far.patience);
+        let patience = far.map_or(patience, |lost| {
+            let suspect = patience.map_or(SUSPECT, |patience| patience.suspect).min(lost);
+            Some(Patience { suspect, lost })
+        });
         let beat = patience.map_or(HEARTBEAT, Patience::beat);
-        let pulse = Pulse { silence: patience.map(|patience| patience.lost), beat };
+        let silence = patience.map(|patience| patience.lost);
+        let pulse = Pulse { silence, beat, mutual: far.is_some() };
         let entry = Entry::prepare(self, (number, resumed), beat.as_millis() as u32)?;
         let (shared, mut stop) = Shared::new();
         let outbox = Outbox::new(Arc::clone(&shared));
@@ -154,7 +181,10 @@ impl Entry {
             ctl.greet(peer.is_some()).await?;
             bulk.greet(peer.is_some()).await?;
             let kinship = Kinship { peer, reads_us };
-            Ok(Some((Lanes { ctl: ctl.split(), bulk: bulk.split() }, kinship)))
+            Ok(Some((
+                Lanes { ctl: ctl.split(), bulk: bulk.split(), carrying: Vec::new() },
+                kinship,
+            )))
         };
         let greeted = tokio::select! {
             _ = stop => return Err(CloseReason::Aborted),

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::directory::{self, DOOR};
+use super::directory;
 use super::handshake::{Unheard, hear, kin, say};
 use super::lifeline::Lifeline;
 use super::link::{Lanes, LinkError};
 use super::outbox::{Outbox, Shared};
 use super::session::{self, Kinship, Pulse, Sink};
-use super::zmq::{Lane, ZmqReceiver, ZmqSender};
+use super::site::{Knocked, Site};
+use super::zmq::{ZmqReceiver, ZmqSender};
 use crate::memory::Probe;
 use crate::wire::{Head, Hello, SessionId, Sign, Welcome};
 
@@ -38,6 +38,8 @@ pub struct Accepted {
     pub lease: Duration,
     /// Whether it takes this process for what it said it was before.
     pub resumed: bool,
+    /// Whether it is reached over a network, so that the kernel knows nothing of its process.
+    pub far: bool,
 }
 
 /// Why there is no session.
@@ -86,8 +88,9 @@ pub enum ConnectError {
     },
 }
 
-/// Connects to the controller of the cluster in `directory` and opens a session. A controller that
-/// gives no sign of life for `silence` is lost; `None` trusts the connection alone. Everything
+/// Connects to the controller of the cluster in `directory`, or behind the gate of which this
+/// connection file tells, and opens a session. A controller that gives no sign of life for `silence`
+/// is lost; `None` trusts the connection alone; behind a gate it says itself for how long. Everything
 /// together takes at most `limit`. Must be called within a tokio runtime.
 ///
 /// # Errors
@@ -145,6 +148,8 @@ struct Opened {
     lanes: Lanes<ZmqSender, ZmqReceiver>,
     lifeline: Lifeline,
     kinship: Kinship,
+    /// For how long both sides bear silence, over a network.
+    far: Option<Duration>,
 }
 
 impl Opened {
@@ -155,8 +160,8 @@ impl Opened {
     ) -> (Accepted, Outbox<Out>) {
         let (shared, stop) = Shared::new();
         let outbox = Outbox::new(Arc::clone(&shared));
-        let Self { accepted, lanes, lifeline, kinship } = self;
-        let pulse = Pulse { silence, beat: accepted.beat };
+        let Self { accepted, lanes, lifeline, kinship, far } = self;
+        let pulse = Pulse { silence: far.or(silence), beat: accepted.beat, mutual: far.is_some() };
         let beats = lifeline.beats();
         let lifeline = (lifeline, beats);
         tokio::spawn(session::run(shared, stop, lanes, lifeline, sink, pulse, kinship));
@@ -165,20 +170,19 @@ impl Opened {
 }
 
 async fn knock(directory: &Path, hello: &Hello, limit: Duration) -> Result<Opened, ConnectError> {
-    let door = directory.join(DOOR);
-    match timeout(limit, open(directory, &door, hello)).await {
+    let site = Site::of(directory).map_err(|error| ConnectError::from_io(directory, error))?;
+    match timeout(limit, open(&site, hello)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(ConnectError::Timeout { door, after: limit }),
+        Err(_) => Err(ConnectError::Timeout { door: site.door(), after: limit }),
     }
 }
 
-async fn open(directory: &Path, door: &Path, hello: &Hello) -> Result<Opened, ConnectError> {
-    let failed = |error: io::Error| from_io(door, error);
+async fn open(site: &Site, hello: &Hello) -> Result<Opened, ConnectError> {
+    let door = &site.door();
+    let failed = |error: io::Error| ConnectError::from_io(door, error);
     let not_ours = |reason| ConnectError::NotOurs { door: door.into(), reason };
-    directory::check(directory).map_err(failed)?.map_err(not_ours)?;
-    let mut lifeline = UnixStream::connect(door).await.map_err(failed)?;
-    directory::check_peer(&lifeline).map_err(failed)?.map_err(not_ours)?;
-    let probe = Probe::new();
+    let Knocked { stream: mut lifeline, far, carrying } = site.knock(hello.role).await?;
+    let probe = far.map_or_else(Probe::new, |_| None);
     say(&mut lifeline, &(hello, probe.as_ref().map(Probe::sign))).await.map_err(failed)?;
     let (welcome, sign, reads_us): (Welcome, Option<Sign>, bool) =
         hear(&mut lifeline).await.map_err(|fault| match fault {
@@ -191,52 +195,61 @@ async fn open(directory: &Path, door: &Path, hello: &Hello) -> Result<Opened, Co
         }
         Welcome::Accepted { ctl, bulk, number, controller, pid, beat, lease, resumed } => {
             let [beat, lease] = [beat, lease].map(|time| Duration::from_millis(u64::from(time)));
-            (ctl, bulk, Accepted { number, controller, pid, beat, lease, resumed })
+            let far = far.is_some();
+            (ctl, bulk, Accepted { number, controller, pid, beat, lease, resumed, far })
         }
     };
     if !directory::is_name(&ctl) || !directory::is_name(&bulk) {
         return Err(not_ours("it names sockets outside of its directory".into()));
     }
-    let (ctl, bulk) = (directory.join(ctl), directory.join(bulk));
-    let kinship = Kinship { peer: kin(&lifeline, sign.as_ref()), reads_us };
+    let kinship = match far {
+        Some(_) => Kinship::default(),
+        None => Kinship { peer: kin(&lifeline, sign.as_ref()), reads_us },
+    };
     let mut byte = [0];
     let lanes = tokio::select! {
-        lanes = lanes(&ctl, &bulk, kinship.peer.is_some()) => lanes,
+        lanes = lanes(site, &ctl, &bulk, kinship.peer.is_some()) => lanes,
         _ = lifeline.read(&mut byte) => Err(LinkError("it hung up".into())),
     };
-    let lanes =
-        lanes.map_err(|LinkError(detail)| ConnectError::Io { door: door.into(), detail })?;
+    let mut lanes =
+        lanes.map_err(|LinkError(detail)| ConnectError::Io { door: door.clone(), detail })?;
+    lanes.carrying.extend(carrying);
     let lifeline = Lifeline::new(lifeline).map_err(failed)?;
-    Ok(Opened { accepted, lanes, lifeline, kinship })
+    Ok(Opened { accepted, lanes, lifeline, kinship, far })
 }
 
 async fn lanes(
-    ctl: &Path,
-    bulk: &Path,
+    site: &Site,
+    ctl: &str,
+    bulk: &str,
     reads: bool,
 ) -> Result<Lanes<ZmqSender, ZmqReceiver>, LinkError> {
-    let mut ctl = Lane::dial(ctl).await?;
-    let mut bulk = Lane::dial(bulk).await?;
+    // Over a network each takes several ways to and fro.
+    let ((mut ctl, one), (mut bulk, other)) = tokio::try_join!(site.lane(ctl), site.lane(bulk))?;
     ctl.greet(reads).await?;
     bulk.greet(reads).await?;
     ctl.greeted().await?;
     bulk.greeted().await?;
-    Ok(Lanes { ctl: ctl.split(), bulk: bulk.split() })
+    let carrying = one.into_iter().chain(other).collect();
+    Ok(Lanes { ctl: ctl.split(), bulk: bulk.split(), carrying })
 }
 
-/// A door that is missing, shut, crowded or closed on us while we spoke means that there is no
-/// controller at the moment.
-fn from_io(door: &Path, error: io::Error) -> ConnectError {
-    use io::ErrorKind as Kind;
-    let door = door.to_path_buf();
-    let detail = error.to_string();
-    match error.kind() {
-        Kind::NotFound
-        | Kind::ConnectionRefused
-        | Kind::ConnectionReset
-        | Kind::BrokenPipe
-        | Kind::UnexpectedEof
-        | Kind::WouldBlock => ConnectError::Nobody { door, detail },
-        _ => ConnectError::Io { door, detail },
+impl ConnectError {
+    /// A door that is missing, shut, crowded or closed on us while we spoke means that there is no
+    /// controller at the moment.
+    pub(crate) fn from_io(door: &Path, error: io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        let door = door.to_path_buf();
+        let detail = error.to_string();
+        match error.kind() {
+            Kind::NotFound
+            | Kind::ConnectionRefused
+            | Kind::ConnectionReset
+            | Kind::BrokenPipe
+            | Kind::UnexpectedEof
+            | Kind::WouldBlock => Self::Nobody { door, detail },
+            Kind::PermissionDenied => Self::NotOurs { door, reason: detail },
+            _ => Self::Io { door, detail },
+        }
     }
 }

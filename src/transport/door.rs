@@ -19,17 +19,18 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
-use super::arrival::{Arrival, refuse};
+use super::arrival::{Arrival, Far, refuse};
 use super::directory::{self, DOOR, SocketFile};
-use super::handshake::{Unheard, hear};
-use super::refusals::{Fault, Refusals};
+use super::handshake::{Unheard, hear, peer};
+use super::refusals::{Fault, Refusals, Who};
 use super::waiting::Waiting;
 use crate::wire::limits::{HELLO_CONCURRENT, HELLO_DEADLINE};
 use crate::wire::{Hello, SessionId, Sign};
 
 /// First and longest pause after an accept that failed, for instance because the process has no
 /// descriptors left; each is twice the one before.
-const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+pub(crate) const ACCEPT_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(10), Duration::from_millis(500));
 
 /// Who listens.
 #[derive(Clone)]
@@ -74,15 +75,24 @@ pub enum DoorError {
     },
 }
 
+/// Takes in a peer that has passed the gate.
+pub(crate) type Enter = Arc<dyn Fn(UnixStream, Far) + Send + Sync>;
+
 /// An open door; closed, and its socket removed, when this is dropped. Sessions go on without it.
-#[derive(Debug)]
 pub struct Door {
     path: PathBuf,
     accepting: AbortHandle,
+    enter: Enter,
     refusals: Arc<Refusals>,
     // Dropped in this order: whoever gets the lock next finds no file.
     _file: SocketFile,
     _lock: File,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Door {
@@ -108,16 +118,20 @@ impl Door {
         }
         let (listener, file) = listen(&path).map_err(io)?;
         let refusals = Arc::new(Refusals::new(directory));
-        let porter = Porter {
+        let porter = Arc::new(Porter {
             directory: directory.into(),
             keeper: Arc::new(keeper),
             sender,
             map,
             waiting: Arc::default(),
             refusals: Arc::clone(&refusals),
-        };
-        let accepting = tokio::spawn(Arc::new(porter).accept(listener)).abort_handle();
-        Ok(Self { path, accepting, refusals, _file: file, _lock: lock })
+        });
+        let inner = Arc::clone(&porter);
+        let enter: Enter = Arc::new(move |stream, far| {
+            tokio::spawn(Arc::clone(&inner).hear_far(stream, far));
+        });
+        let accepting = tokio::spawn(porter.accept(listener)).abort_handle();
+        Ok(Self { path, accepting, enter, refusals, _file: file, _lock: lock })
     }
 
     /// Writes a line about a peer that was let in and misbehaved to where those are told that
@@ -126,9 +140,14 @@ impl Door {
         self.refusals.note(text);
     }
 
-    #[cfg(test)]
-    pub(crate) fn refusals(&self) -> &Refusals {
-        &self.refusals
+    /// How a peer comes in that has passed the gate.
+    pub(crate) fn enter(&self) -> Enter {
+        Arc::clone(&self.enter)
+    }
+
+    /// Who was turned away.
+    pub(crate) fn refusals(&self) -> Arc<Refusals> {
+        Arc::clone(&self.refusals)
     }
 
     /// The door's socket.
@@ -196,26 +215,37 @@ where
             self.refusals.roomy();
             let (porter, place) = (Arc::clone(&self), self.waiting.enter(HELLO_CONCURRENT));
             tokio::spawn(async move {
-                let peer = stream.peer_cred().ok();
+                let peer = Who::process(stream.peer_cred().ok());
                 let asked = tokio::select! {
-                    asked = timeout(HELLO_DEADLINE, porter.ask(stream)) => asked,
+                    asked = timeout(HELLO_DEADLINE, porter.ask(stream, None)) => asked,
                     () = place.lost() => Ok(Err(Fault::Silent)),
                 };
                 drop(place);
-                match asked.unwrap_or(Err(Fault::Silent)) {
-                    // The caller has gone if this fails, and with it the peer.
-                    Ok(arrival) => {
-                        let _ = porter.sender.send((porter.map)(arrival)).await;
-                    }
-                    // The connection is dropped, which is answer enough.
-                    Err(fault) => porter.refusals.count(fault, peer),
-                }
+                porter.conclude(asked.unwrap_or(Err(Fault::Silent)), peer).await;
             });
         }
     }
 
+    /// Hears a peer that has passed the gate, and so has the secret.
+    async fn hear_far(self: Arc<Self>, stream: UnixStream, far: Far) {
+        let who = Who::Address(far.address);
+        let asked = timeout(HELLO_DEADLINE, self.ask(stream, Some(far))).await;
+        self.conclude(asked.unwrap_or(Err(Fault::Silent)), who).await;
+    }
+
+    async fn conclude(&self, asked: Result<Arrival, Fault>, who: Who) {
+        match asked {
+            // The caller has gone if this fails, and with it the peer.
+            Ok(arrival) => {
+                let _ = self.sender.send((self.map)(arrival)).await;
+            }
+            // The connection is dropped, which is answer enough.
+            Err(fault) => self.refusals.count(fault, who),
+        }
+    }
+
     /// Asks who is there. Faults of a peer that speaks the protocol are told to it.
-    async fn ask(&self, mut stream: UnixStream) -> Result<Arrival, Fault> {
+    async fn ask(&self, mut stream: UnixStream, far: Option<Far>) -> Result<Arrival, Fault> {
         if !matches!(directory::check_peer(&stream), Ok(Ok(()))) {
             return Err(Fault::User);
         }
@@ -238,13 +268,15 @@ where
             refuse(&mut stream, "the token is not that of the cluster here").await;
             return Err(Fault::Token);
         }
-        // The kernel knows better who it is, unless it lives in another namespace.
-        if let Some(pid) =
-            stream.peer_cred().ok().and_then(|peer| peer.pid()).filter(|pid| *pid > 0)
-        {
-            hello.pid = pid.cast_unsigned();
+        if let Some(far) = &far {
+            if far.role != hello.role {
+                return Err(Fault::Noise);
+            }
+        } else if let Some(pid) = peer(&stream) {
+            // The kernel knows better who it is, unless it lives in another namespace.
+            hello.pid = pid;
         }
         let (directory, keeper) = (Arc::clone(&self.directory), Arc::clone(&self.keeper));
-        Ok(Arrival::new(hello, sign, stream, directory, keeper))
+        Ok(Arrival::new(hello, sign, stream, far, (directory, keeper)))
     }
 }

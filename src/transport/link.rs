@@ -7,6 +7,8 @@ use std::future::Future;
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::bridge::Carrying;
+
 /// A lane that no longer works, and why.
 #[derive(Debug, Error)]
 #[error("{0}")]
@@ -34,4 +36,6 @@ pub(crate) struct Lanes<S, R> {
     pub(crate) ctl: (S, R),
     /// Chunks.
     pub(crate) bulk: (S, R),
+    /// What carries their bytes further, if they are not the whole way.
+    pub(crate) carrying: Vec<Carrying>,
 }

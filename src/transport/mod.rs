@@ -18,24 +18,34 @@
 //! - [`Drive`]: which thread runs all this;
 //! - large parts that the peer can map are lent by `flow` and mapped by `reader` (see `memory`);
 //! - `lifeline`: the connection at the door once a session is open;
+//! - [`Gate`] lets peers over a network come to the same door and lanes, encrypted and proved (`tls`,
+//!   `proof`, `card`); `bridge` is the other side of it, `pump` what carries between, and `site` says
+//!   which way it is to a cluster;
 //! - `link`: what a lane is to the tasks; `zmq`: the one file that knows `zeromq`.
 
 mod arrival;
+mod bridge;
+mod card;
 mod dial;
 mod directory;
 mod door;
 mod drive;
 mod flow;
+mod gate;
 mod handshake;
 mod inbox;
 mod lifeline;
 mod link;
 mod outbox;
 pub mod place;
+mod proof;
+mod pump;
 mod reader;
 mod refusals;
 mod session;
+mod site;
 mod ticks;
+mod tls;
 mod waiting;
 mod writer;
 mod zmq;
@@ -46,6 +56,7 @@ pub use dial::{Accepted, ConnectError, connect, connect_with_retry};
 pub use directory::DOOR;
 pub use door::{Door, DoorError, Keeper};
 pub use drive::{Drive, Led, Stay};
+pub use gate::{Gate, Listen};
 pub use outbox::{Outbox, PushError};
 pub use session::{CloseReason, Event, Patience, Sink};
 

@@ -1,11 +1,13 @@
 //! The directory of a cluster: private to its user, with what a peer needs to come in.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::card::{from_hex, to_hex, write_private};
 use super::directory;
+pub use super::site::{is_far, token as token_of};
 use crate::wire::SessionId;
 
 /// Name of the file with the secret.
@@ -56,18 +58,10 @@ pub fn number() -> io::Result<u32> {
 
 /// Writes the connection file, readable by its owner only.
 pub fn write(directory: &Path, connection: &Connection) -> io::Result<()> {
-    let mut hex = String::with_capacity(64);
-    for byte in &connection.token {
-        let _ = std::fmt::Write::write_fmt(&mut hex, format_args!("{byte:02x}"));
-    }
+    let hex = to_hex(&connection.token);
     let kind = if connection.embedded { "embedded" } else { "standalone" };
-    // Written aside and moved, so that nobody reads half of it.
-    let aside = directory.join("connection.new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-    write!(file, "oarlock\n{hex}\n{}\n{kind}\n", connection.pid)?;
-    drop(file);
-    fs::rename(&aside, directory.join(CONNECTION))
+    let text = format!("oarlock\n{hex}\n{}\n{kind}\n", connection.pid);
+    write_private(&directory.join(CONNECTION), text.as_bytes())
 }
 
 /// Reads the connection file.
@@ -79,9 +73,7 @@ pub fn read(directory: &Path) -> io::Result<Connection> {
         if lines.next()? != "oarlock" {
             return None;
         }
-        let hex = lines.next()?.as_bytes();
-        let byte = |digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
-        let token = hex.chunks(2).map(byte).collect::<Option<Vec<_>>>()?;
+        let token = from_hex(lines.next()?)?;
         let pid = lines.next()?.parse().ok()?;
         let embedded = lines.next()? == "embedded";
         (token.len() == 32).then_some(Connection { token, pid, embedded })
@@ -103,8 +95,11 @@ pub fn join(directory: &Path) -> io::Result<fs::File> {
     Ok(file)
 }
 
-/// Removes the directory and all in it; called by whoever is last.
+/// Removes the directory and all in it; called by whoever is last. A connection file stays.
 pub fn clear(directory: &Path) {
+    if !directory.is_dir() {
+        return;
+    }
     // Several engines may be last at once; each removes what it still finds.
     let _ = fs::remove_dir_all(directory);
 }

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -37,9 +38,37 @@ pub(crate) enum Fault {
     Version,
     /// It does not know the token.
     Token,
+    /// It did not complete an encrypted handshake.
+    Sealed,
 }
 
-const FAULTS: [(Fault, &str); 7] = [
+/// Who was turned away: what the kernel says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Who {
+    /// A process of a user of this host; zero if it has no number here.
+    Process(u32, i32),
+    /// A peer over a network.
+    Address(IpAddr),
+}
+
+impl Who {
+    /// The process at the other end of a socket of this host.
+    pub(crate) fn process(peer: Option<UCred>) -> Self {
+        let (user, pid) = peer.map_or((u32::MAX, 0), |p| (p.uid(), p.pid().unwrap_or(0)));
+        Self::Process(user, pid)
+    }
+}
+
+impl std::fmt::Display for Who {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Process(user, pid) => write!(f, "process {pid} of user {user}"),
+            Self::Address(address) => write!(f, "a peer at {address}"),
+        }
+    }
+}
+
+const FAULTS: [(Fault, &str); 8] = [
     (Fault::User, "belongs to another user"),
     (Fault::Silent, "did not finish its first message in time"),
     (Fault::Left, "hung up in its first message"),
@@ -47,6 +76,7 @@ const FAULTS: [(Fault, &str); 7] = [
     (Fault::TooLong, "announced a message beyond the limit"),
     (Fault::Version, "speaks another version of the protocol"),
     (Fault::Token, "does not know the token of this cluster"),
+    (Fault::Sealed, "did not complete an encrypted handshake"),
 ];
 
 /// See the head of this file.
@@ -56,7 +86,7 @@ pub(crate) struct Refusals(Mutex<Book>);
 #[derive(Debug)]
 struct Book {
     counts: [u64; FAULTS.len()],
-    named: HashSet<(u32, i32, Fault)>,
+    named: HashSet<(Who, Fault)>,
     /// Whether the lack of descriptors has been told and not ended.
     crowded: bool,
     /// Open from the start, since it is needed when no descriptor is left.
@@ -78,14 +108,13 @@ impl Refusals {
         Self(Mutex::new(Book { counts, named, crowded: false, log }))
     }
 
-    /// Counts a peer that was turned away; `peer` is what the kernel says of it.
-    pub(crate) fn count(&self, fault: Fault, peer: Option<UCred>) {
+    /// Counts a peer that was turned away.
+    pub(crate) fn count(&self, fault: Fault, who: Who) {
         let mut book = self.0.lock();
         book.counts[fault as usize] += 1;
-        let (user, pid) = peer.map_or((u32::MAX, 0), |p| (p.uid(), p.pid().unwrap_or(0)));
-        if book.named.len() < NAMED_MAX && book.named.insert((user, pid, fault)) {
+        if book.named.len() < NAMED_MAX && book.named.insert((who, fault)) {
             let text = FAULTS[fault as usize].1;
-            book.tell(&format!("turned away process {pid} of user {user}: it {text}"));
+            book.tell(&format!("turned away {who}: it {text}"));
             if book.named.len() == NAMED_MAX {
                 book.tell("from here on peers are counted and not named");
             }

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::link::{Lanes, Receiver, Sender};
 use super::outbox::Shared;
 use super::reader::Reader;
 use super::writer::{TICKS_OF_SILENCE, Writer};
 use crate::memory::Presence;
-use crate::wire::limits::{HEARTBEAT, SILENCE, SUSPECT};
+use crate::wire::limits::{GOODBYE, HEARTBEAT, SILENCE, SUSPECT};
 use crate::wire::{Head, Message};
 
 /// Why a session ended.
@@ -116,6 +117,8 @@ pub(crate) struct Pulse {
     pub(crate) silence: Option<Duration>,
     /// How often this side gives one if it counts none.
     pub(crate) beat: Duration,
+    /// Whether both sides count, since a network may fall silent without an end.
+    pub(crate) mutual: bool,
 }
 
 /// What the two processes of a session can do with each other's memory.
@@ -148,7 +151,7 @@ pub(crate) async fn run<In, T, S, R, L>(
     if presence.is_some() {
         shared.flow.lock().may_lend();
     }
-    let Lanes { ctl: (ctl_out, ctl_in), bulk: (bulk_out, bulk_in) } = lanes;
+    let Lanes { ctl: (ctl_out, ctl_in), bulk: (bulk_out, bulk_in), carrying } = lanes;
     let writer = Writer::new(Arc::clone(&shared), ctl_out, bulk_out, beat, pulse);
     let writer = tokio::spawn(writer.run());
     let reader =
@@ -159,6 +162,13 @@ pub(crate) async fn run<In, T, S, R, L>(
     let _ = writer.await;
     let reason = shared.shut();
     drop(presence);
+    // What was said last may be underway still.
+    let carried = async {
+        for carrying in carrying {
+            let _ = carrying.await;
+        }
+    };
+    let _ = timeout(GOODBYE, carried).await;
     if let Some(event) = undelivered {
         let _ = sink.sender.send(event).await;
     }

@@ -2,7 +2,8 @@
 //! counts silence, and sees to it that a goodbye ends.
 //!
 //! One side of a session counts the other's silence, and the other side beats for it; back it hears
-//! a beat now and then, enough to know that its own are taken. Silence is counted in ticks of this
+//! a beat now and then, enough to know that its own are taken. Over a network both count and both
+//! beat. Silence is counted in ticks of this
 //! task, not in time: a process that was stopped and goes on sees one tick, not a minute of silence,
 //! and does not declare its peers dead.
 
@@ -35,6 +36,7 @@ pub(crate) struct Writer<S, B> {
     beat: B,
     period: Duration,
     silence: Option<Duration>,
+    mutual: bool,
     ticks: u32,
     /// Ticks in a row without anything from the peer.
     unheard: u32,
@@ -44,10 +46,12 @@ pub(crate) struct Writer<S, B> {
 
 impl<S: Sender, B: FnMut() + Send + 'static> Writer<S, B> {
     pub(crate) fn new(shared: Arc<Shared>, ctl: S, bulk: S, beat: B, pulse: Pulse) -> Self {
-        let silence = pulse.silence;
-        let period = silence.map_or(pulse.beat, |silence| silence / TICKS_OF_SILENCE);
+        let Pulse { silence, beat: often, mutual } = pulse;
+        let counts = silence.filter(|_| !mutual);
+        let period = counts.map_or(often, |silence| silence / TICKS_OF_SILENCE);
         let period = period.max(Duration::from_millis(1));
-        Self { shared, ctl, bulk, beat, period, silence, ticks: 0, unheard: 0, goodbye: None }
+        let (ticks, unheard, goodbye) = (0, 0, None);
+        Self { shared, ctl, bulk, beat, period, silence, mutual, ticks, unheard, goodbye }
     }
 
     pub(crate) async fn run(mut self) {
@@ -103,8 +107,10 @@ impl<S: Sender, B: FnMut() + Send + 'static> Writer<S, B> {
         self.shared.bound_silence(self.period.saturating_mul(self.unheard.saturating_add(1)));
         // Silence is answered, too: the other side fell silent if it heard nothing for too long,
         // as from a process that was stopped, and goes on when it hears something.
-        let is_due =
-            self.silence.is_none() || self.unheard > 0 || self.ticks.is_multiple_of(RARELY);
+        let is_due = self.mutual
+            || self.silence.is_none()
+            || self.unheard > 0
+            || self.ticks.is_multiple_of(RARELY);
         if is_due && self.unheard < BEATS_UNHEARD && self.shared.flow.lock().beat() {
             (self.beat)();
         }

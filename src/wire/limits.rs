@@ -11,6 +11,10 @@ pub const HELLO_MAX: usize = 4096;
 pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 /// Peers that may be in the handshake at once; for a further one, the oldest gives way.
 pub const HELLO_CONCURRENT: usize = 64;
+/// Peers over a network that may be in the handshake at once; for a further one, the oldest gives way.
+pub const LINK_CONCURRENT: usize = 256;
+/// Bytes that are read of a peer over a network before it has proved who it is.
+pub const LINK_BUDGET: usize = 16 * 1024;
 /// Longest path of a socket; the kernel's own limit is 108 bytes, with the final zero.
 pub const SOCKET_PATH_MAX: usize = 100;
 

@@ -204,7 +204,7 @@ fn standalone(directory: PathBuf) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let argv = vec!["none".to_owned()];
         let recipe = Recipe { argv, env: HashMap::new(), log_directory: directory.clone() };
-        serve(&directory, String::new(), recipe, 0, Care::default(), None).unwrap();
+        serve(&directory, String::new(), recipe, 0, Care::default(), None, None).unwrap();
     })
 }
 

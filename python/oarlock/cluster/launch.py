@@ -71,6 +71,30 @@ class Care:
         return [*(["--restart"] if self.restart else []), *times, *lease, *store]
 
 
+class Listen:
+    """Where a standalone controller lets peers in over a network, encrypted.
+
+    Args:
+        at: ``HOST:PORT`` of the interface; port 0 for any.
+        connection_file: Where the file that lets in is written, besides the cluster's directory;
+            None for nowhere else.
+    """
+
+    def __init__(self, at: str, connection_file: str | None = None) -> None:
+        self.at = at
+        self.connection_file = None if connection_file is None else os.path.abspath(connection_file)
+
+    @property
+    def files(self) -> list[str]:
+        """The connection files besides the one in the cluster's directory."""
+        return [] if self.connection_file is None else [self.connection_file]
+
+    def options(self) -> list[str]:
+        """The same for the command line."""
+        files = [option for file in self.files for option in ("--connection-file", file)]
+        return ["--listen", self.at, *files]
+
+
 def cpu_count() -> int:
     """CPUs this process may run on."""
     if hasattr(os, "sched_getaffinity"):

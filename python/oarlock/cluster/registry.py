@@ -24,6 +24,7 @@ from . import places
 
 _RECORD = "cluster.json"
 _MEMBERS = "members"
+_CONNECTION_FILE = "connection.json"
 
 
 class ClusterNotFoundError(FileNotFoundError):
@@ -46,6 +47,7 @@ class ClusterRecord:
         embedded: Whether the controller lives in a user's own process.
         started: Seconds since the epoch.
         store: The directory where its queue and its results survive it; empty without one.
+        listen: ``HOST:PORT`` for peers over a network, as given at the start; empty for none.
     """
 
     cluster_id: str
@@ -55,6 +57,12 @@ class ClusterRecord:
     embedded: bool
     started: float
     store: str = ""
+    listen: str = ""
+
+    @property
+    def connection_file(self) -> str:
+        """What lets in over a network, if the cluster listens."""
+        return os.path.join(self.directory, _CONNECTION_FILE)
 
     @property
     def log_directory(self) -> str:
@@ -112,7 +120,12 @@ os.register_at_fork(after_in_child=_disown_all)
 
 
 def claim(
-    cluster_id: str = "", *, engines: int, embedded: bool = False, store: str | None = None
+    cluster_id: str = "",
+    *,
+    engines: int,
+    embedded: bool = False,
+    store: str | None = None,
+    listen: str = "",
 ) -> Claim:
     """Make the directory of a new cluster and keep others out of it; or go on in the directory of
     one whose controller was killed.
@@ -124,6 +137,7 @@ def claim(
         engines: How many engines it starts with.
         embedded: Whether its controller lives in a user's own process.
         store: Where its queue and its results survive it, if they do.
+        listen: Where it lets peers in over a network, if it does.
 
     Raises:
         ClusterRunningError: One with this id already runs.
@@ -151,8 +165,9 @@ def claim(
         else:
             directory = base / f"{name}.{os.getpid()}"
             places.make_private(directory)
+        pid, now = os.getpid(), time.time()
         record = ClusterRecord(
-            name, str(directory), os.getpid(), engines, embedded, time.time(), store or ""
+            name, str(directory), pid, engines, embedded, now, store or "", listen
         )
         handle = os.open(
             directory / _RECORD, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
@@ -275,7 +290,8 @@ def how_to_start(record: ClusterRecord) -> str:
     """The command that starts a cluster like this."""
     named = "" if record.cluster_id == "default" else f" --cluster-id {record.cluster_id}"
     kept = f" --store {shlex.quote(record.store)}" if record.store else ""
-    return f"oarlock start -n {record.engines}{named}{kept}"
+    listen = f" --listen {record.listen}" if record.listen else ""
+    return f"oarlock start -n {record.engines}{named}{kept}{listen}"
 
 
 def how_to_connect(name: str) -> str:

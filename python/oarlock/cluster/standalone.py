@@ -39,6 +39,7 @@ def serve(
     ready: Callable[[registry.ClusterRecord], None],
     log_file: str | None = None,
     care: launch.Care | None = None,
+    listen: launch.Listen | None = None,
 ) -> None:
     """Run a cluster in this process until it is stopped by a client, a signal or Ctrl-C.
 
@@ -48,6 +49,7 @@ def serve(
         ready: Called once, in another thread, when all engines are ready.
         log_file: Where the output of this process goes; moved into the cluster's directory.
         care: What is done about engines that end or fall silent; None for what is usual.
+        listen: Where peers are let in over a network; None for nowhere.
 
     Raises:
         ClusterRunningError: One with this id already runs.
@@ -55,7 +57,8 @@ def serve(
         OSError: The store cannot be opened: it is in use, open to others, or of another version.
     """
     care = launch.Care() if care is None else care
-    claim = registry.claim(cluster_id, engines=n, store=care.store)
+    at = "" if listen is None else listen.at
+    claim = registry.claim(cluster_id, engines=n, store=care.store, listen=at)
     start = _Start(claim.record, ready)
     try:
         logs = claim.record.log_directory
@@ -68,6 +71,7 @@ def serve(
         environment = launch.engine_environment()
         patience = (care.suspect_after, care.lost_after)
         store = None if care.store is None else (care.store, care.store_days)
+        gate = None if listen is None else (listen.at, claim.record.cluster_id, listen.files)
         with contextlib.suppress(KeyboardInterrupt):
             _oarlock.serve(
                 claim.directory,
@@ -75,10 +79,11 @@ def serve(
                 n,
                 environment,
                 logs,
-                care.restart,
-                patience,
-                care.lease,
-                store,
+                restart=care.restart,
+                patience=patience,
+                lease=care.lease,
+                store=store,
+                listen=gate,
             )
     except OSError:
         claim.give_up()
@@ -91,7 +96,11 @@ def serve(
 
 
 def detach(
-    cluster_id: str, n: int, timeout: float, care: launch.Care | None = None
+    cluster_id: str,
+    n: int,
+    timeout: float,
+    care: launch.Care | None = None,
+    listen: launch.Listen | None = None,
 ) -> registry.ClusterRecord:
     """Run a cluster in a process of its own session; returns when its engines are ready.
 
@@ -100,6 +109,7 @@ def detach(
         n: How many engines.
         timeout: Seconds they may take.
         care: As for `serve`.
+        listen: As for `serve`.
 
     Raises:
         ClusterRunningError: One with this id already runs.
@@ -113,6 +123,8 @@ def detach(
         command += ["--cluster-id", name, "--log-file", log_file]
         if care is not None:
             command += care.options()
+        if listen is not None:
+            command += listen.options()
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )

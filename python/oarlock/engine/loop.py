@@ -24,7 +24,7 @@ def main(directory: str) -> int:
     """Be an engine of the controller in `directory` until it ends.
 
     Args:
-        directory: Where the controller's door is.
+        directory: Where the controller's door is; or a connection file.
 
     Returns:
         The exit status: 0, or 1 when there was no controller to serve.

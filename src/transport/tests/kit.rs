@@ -151,13 +151,12 @@ impl House {
     }
 
     pub(super) fn open_in(dir: Dir) -> Self {
+        Self::open_with(dir, TOKEN.to_vec())
+    }
+
+    pub(super) fn open_with(dir: Dir, token: Vec<u8>) -> Self {
         let (sender, arrivals) = mpsc::channel(8);
-        let keeper = Keeper {
-            token: TOKEN.to_vec(),
-            session: SessionId([9; 16]),
-            pid: 1,
-            lease: Duration::ZERO,
-        };
+        let keeper = Keeper { token, session: SessionId([9; 16]), pid: 1, lease: Duration::ZERO };
         let door = Door::open(&dir, keeper, sender, |arrival| arrival).unwrap();
         Self { dir, door, arrivals }
     }
@@ -187,7 +186,8 @@ impl House {
                 pid: 1,
                 beat: HEARTBEAT,
                 lease: Duration::ZERO,
-                resumed: false
+                resumed: false,
+                far: false
             }
         );
         (ours, theirs)
@@ -241,9 +241,13 @@ pub(super) fn raw_kin(room: usize, silence: Option<Duration>, kinship: Kinship) 
     let (lifeline, far) = tokio::io::duplex(16);
     let (shared, stop) = Shared::new();
     let outbox = Outbox::new(shared.clone());
-    let lanes = Lanes { ctl: (Out(ctl_out), In(ctl_in)), bulk: (Out(bulk_out), In(bulk_in)) };
+    let lanes = Lanes {
+        ctl: (Out(ctl_out), In(ctl_in)),
+        bulk: (Out(bulk_out), In(bulk_in)),
+        carrying: Vec::new(),
+    };
     let (sink, events) = sink();
-    let pulse = Pulse { silence, beat: HEARTBEAT };
+    let pulse = Pulse { silence, beat: HEARTBEAT, mutual: false };
     let (beat, beats) = mpsc::channel(1000);
     let lifeline = (lifeline, move || {
         let _ = beat.try_send(());

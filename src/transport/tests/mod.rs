@@ -4,6 +4,7 @@ mod books;
 mod door;
 mod goodbye;
 mod kit;
+mod links;
 mod loans;
 mod memory;
 mod peers;

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::kit::{House, Say, hello, with_parts};
-use crate::transport::refusals::{Fault, LOG, NAMED_MAX, Refusals};
+use crate::transport::refusals::{Fault, LOG, NAMED_MAX, Refusals, Who};
 use crate::wire::limits::{HELLO_CONCURRENT, HELLO_DEADLINE, HELLO_MAX, PROTOCOL};
 use crate::wire::{Hello, Sign};
 
@@ -128,7 +128,7 @@ fn the_log_of_strangers_is_bounded_however_many_there_are() {
     let dir = super::kit::Dir::new();
     let (refusals, faults) = (Refusals::new(&dir), [Fault::Silent, Fault::Token]);
     for number in 0..100_000 {
-        refusals.count(faults[number % 2], None);
+        refusals.count(faults[number % 2], Who::process(None));
     }
     let text = std::fs::read_to_string(dir.join(LOG)).unwrap();
     assert!(text.lines().count() < NAMED_MAX, "{} lines", text.lines().count());

@@ -1,0 +1,192 @@
+//! The way to a cluster behind a gate, from the process that connects.
+//!
+//! Each connection of a session is one of TLS to the gate, and ends here in a Unix socket pair: so
+//! all that is above knows Unix sockets only, and the parser of messages none that anybody else could
+//! have connected to.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::sync::oneshot;
+use tokio_rustls::client::TlsStream;
+
+use super::card::{Card, to_hex};
+use super::directory::random;
+use super::link::LinkError;
+use super::proof::{ANSWER, Answer, Wish, prelude};
+use super::pump::{prepare, pump};
+use super::tls::{self, Bound, connector};
+use super::zmq::Lane;
+use crate::wire::Role;
+use crate::wire::limits::SOCKET_PATH_MAX;
+
+/// File name of the socket in its directory.
+const SOCKET: &str = "l";
+
+/// Why a gate was not passed.
+#[derive(Debug, Error)]
+pub(crate) enum Shut {
+    /// Nobody is there, or what is wanted is not.
+    #[error("{0}")]
+    Nobody(String),
+    /// It is not the cluster of the connection file; nothing was said to it.
+    #[error("{0}")]
+    NotOurs(String),
+    /// It does not want this process.
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Ends when all that was said here has left.
+pub(crate) type Carrying = oneshot::Receiver<()>;
+
+/// See the head of this file.
+pub(crate) struct Bridge(Card);
+
+impl Bridge {
+    pub(crate) fn new(card: Card) -> Self {
+        Self(card)
+    }
+
+    /// Where the gate is, in words.
+    pub(crate) fn endpoint(&self) -> PathBuf {
+        self.0.endpoints.join(", ").into()
+    }
+
+    /// A connection to the door, and how much silence is borne on it.
+    pub(crate) async fn knock(&self, role: Role) -> Result<(UnixStream, Duration, Carrying), Shut> {
+        let (far, patience) = self.call(&Wish::Door(role)).await?;
+        let (near, ours) = UnixStream::pair()?;
+        Ok((ours, patience, carry(near, far)))
+    }
+
+    /// A lane that the controller told of.
+    pub(crate) async fn lane(&self, name: &str) -> Result<(Lane, Carrying), LinkError> {
+        let failed = |error: Shut| LinkError(error.to_string());
+        let (far, _) = self.call(&Wish::Lane(name.to_owned())).await.map_err(failed)?;
+        let inner = Inner::bind().map_err(|error| failed(error.into()))?;
+        let (said, carrying) = oneshot::channel();
+        let path = inner.path();
+        tokio::spawn(async move {
+            // Nobody else can have come. Its name is gone from here on.
+            let accepted = inner.listener.accept().await;
+            drop(inner);
+            if let Ok((near, _)) = accepted {
+                pump(near, far, said).await;
+            }
+        });
+        Ok((Lane::dial(&path).await?, carrying))
+    }
+
+    /// Passes the gate: proves to be of the cluster, and says what is wanted.
+    async fn call(&self, wish: &Wish) -> Result<(TlsStream<TcpStream>, Duration), Shut> {
+        let stream = self.dial().await?;
+        // Until it is told how much the controller bears.
+        prepare(&stream, Duration::ZERO);
+        let connecting = connector(self.0.certificate())?.connect(tls::name(), stream);
+        let mut stream = connecting.await.map_err(|error| self.explain(error))?;
+        let said = prelude(wish, &self.0.token(), &stream.bond()?);
+        stream.write_all(&said).await?;
+        stream.flush().await?;
+        let mut answer = [0; ANSWER];
+        stream.read_exact(&mut answer).await.map_err(|error| self.explain(error))?;
+        match Answer::from_bytes(answer) {
+            Some(Answer::Welcome(patience)) => {
+                prepare(stream.get_ref().0, patience);
+                Ok((stream, patience))
+            }
+            Some(Answer::Token) => Err(Shut::Refused(format!(
+                "the token of the connection file is not that of cluster {:?} any more; get the \
+                 file anew",
+                self.0.cluster_id
+            ))),
+            Some(Answer::Absent) => Err(Shut::Nobody("what is wanted is not there".into())),
+            Some(Answer::Version) | None => {
+                Err(Shut::Refused("it speaks another version of the protocol".into()))
+            }
+        }
+    }
+
+    async fn dial(&self) -> Result<TcpStream, Shut> {
+        let mut last = None;
+        for endpoint in &self.0.endpoints {
+            match TcpStream::connect(endpoint).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        // A network that is down, and a name that is not known for now, may come back.
+        Err(Shut::Nobody(last.map_or_else(|| "no endpoint".to_owned(), |error| error.to_string())))
+    }
+
+    /// Says why a handshake failed.
+    fn explain(&self, error: io::Error) -> Shut {
+        use io::ErrorKind as Kind;
+        if tls::is_another(&error) {
+            let known = &to_hex(&self.0.certificate())[..16];
+            return Shut::NotOurs(format!(
+                "its certificate is not the one of the connection file (SHA-256 {known}…), so it is \
+                 not cluster {:?} of that file",
+                self.0.cluster_id
+            ));
+        }
+        match error.kind() {
+            Kind::UnexpectedEof | Kind::ConnectionReset | Kind::BrokenPipe | Kind::TimedOut => {
+                Shut::Nobody(error.to_string())
+            }
+            _ => Shut::Io(error),
+        }
+    }
+}
+
+fn carry(near: UnixStream, far: TlsStream<TcpStream>) -> Carrying {
+    let (said, carrying) = oneshot::channel();
+    tokio::spawn(pump(near, far, said));
+    carrying
+}
+
+/// A socket that only this process can reach, for the one connection of a lane: in a directory of its
+/// own, which goes when this is dropped.
+struct Inner {
+    directory: PathBuf,
+    listener: UnixListener,
+}
+
+impl Inner {
+    fn bind() -> io::Result<Self> {
+        let number = u32::from_ne_bytes(random()?);
+        // As directories of clusters are called, so that what a killed process left is swept away.
+        let name = format!("oarlock-{}-{number:08x}", std::process::id());
+        let mut directory = std::env::temp_dir().join(&name);
+        if directory.as_os_str().len() + 2 >= SOCKET_PATH_MAX {
+            directory = PathBuf::from("/tmp").join(&name);
+        }
+        fs::DirBuilder::new().mode(0o700).create(&directory)?;
+        match UnixListener::bind(directory.join(SOCKET)) {
+            Ok(listener) => Ok(Self { directory, listener }),
+            Err(error) => {
+                let _ = fs::remove_dir(&directory);
+                Err(error)
+            }
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join(SOCKET)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}

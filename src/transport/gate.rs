@@ -1,0 +1,272 @@
+//! The gate: the one socket of a cluster that others than its own user can reach, and only if it was
+//! asked for.
+//!
+//! Whoever connects has a place among few, a deadline and a budget of bytes in which to complete a
+//! TLS handshake and to prove that it knows the cluster's secret (`proof`). Only then is it led to
+//! the door or to the lane it names, and its bytes are carried there. So nothing of a stranger reaches
+//! a parser of messages, and nothing is allocated for a number it says. Whoever is turned away is
+//! counted, and named once by its address.
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream, lookup_host};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, yield_now};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::arrival::Far;
+use super::card::{CARD, Card};
+use super::door::{ACCEPT_PAUSE, Door, Enter};
+use super::place;
+use super::proof::{Answer, Denied, PRELUDE, Wish, check};
+use super::pump::{prepare, pump};
+use super::refusals::{Fault, Refusals, Who};
+use super::tls::{Bound, Budget, Identity, TooMuch};
+use super::waiting::Waiting;
+use crate::wire::limits::{GOODBYE, HELLO_DEADLINE, LINK_BUDGET, LINK_CONCURRENT};
+
+/// How a cluster is reached over a network.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// `host:port` to listen at; port 0 for any, or for the one of the controller before.
+    pub at: String,
+    /// The cluster's name, for people.
+    pub cluster_id: String,
+    /// Where the connection file is written besides the cluster's directory.
+    pub copies: Vec<PathBuf>,
+}
+
+/// An open gate; closed when this is dropped. Who has come in stays.
+#[derive(Debug)]
+pub struct Gate {
+    address: SocketAddr,
+    accepting: AbortHandle,
+    files: Vec<PathBuf>,
+    /// Closed when nobody is left whose bytes are carried.
+    carried: mpsc::Receiver<()>,
+}
+
+impl Gate {
+    /// Opens the gate of the cluster whose `door` this is, in `directory`. On both sides a session
+    /// through it counts silence, and `patience` is how much is borne. Must be called within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// If the address is none, or the system refuses.
+    pub async fn open(
+        door: &Door,
+        directory: &Path,
+        listen: &Listen,
+        patience: Duration,
+    ) -> io::Result<Self> {
+        let token = place::read(directory)?.token;
+        let identity = Identity::of(directory)?;
+        let card = directory.join(CARD);
+        let before = Card::read(&card).ok();
+        let listener = bind(&listen.at, before.as_ref()).await?;
+        let address = listener.local_addr()?;
+        let endpoint = endpoint(&listen.at, address);
+        let known = Card::new(&listen.cluster_id, vec![endpoint], &identity.hash(), &token);
+        let files = [&card].into_iter().chain(&listen.copies).cloned().collect::<Vec<_>>();
+        for file in &files {
+            known.write(file).map_err(|error| {
+                let text =
+                    format!("the connection file {} cannot be written: {error}", file.display());
+                io::Error::new(error.kind(), text)
+            })?;
+        }
+        let (carrying, carried) = mpsc::channel(1);
+        let porter = Porter {
+            acceptor: identity.acceptor()?,
+            token,
+            patience,
+            directory: directory.into(),
+            enter: door.enter(),
+            refusals: door.refusals(),
+            waiting: Arc::default(),
+            carrying,
+        };
+        let accepting = tokio::spawn(Arc::new(porter).accept(listener)).abort_handle();
+        Ok(Self { address, accepting, files, carried })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets nobody in any more, and waits, briefly, until what was said has been carried.
+    pub async fn close(mut self) {
+        self.accepting.abort();
+        let _ = timeout(GOODBYE, self.carried.recv()).await;
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        for file in &self.files {
+            // Who finds it knows of a cluster that is gone.
+            let _ = fs::remove_file(file);
+        }
+    }
+}
+
+async fn bind(at: &str, before: Option<&Card>) -> io::Result<TcpListener> {
+    let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
+    let (host, port) = at.rsplit_once(':').unwrap_or((at, ""));
+    if host.is_empty() || port.parse::<u16>().is_err() {
+        let text = format!("{at:?} is no HOST:PORT to listen at; say of which interface");
+        return Err(invalid(text));
+    }
+    let told =
+        |error: io::Error| io::Error::new(error.kind(), format!("cannot listen at {at}: {error}"));
+    let addresses: Vec<_> = lookup_host(at).await.map_err(told)?.collect();
+    // Who was with the controller before this one looks where that was.
+    let known = before.into_iter().flat_map(|card| &card.endpoints);
+    let mut known = known.filter_map(|endpoint| endpoint.rsplit_once(':')?.1.parse().ok());
+    if port == "0"
+        && let Some(port) = known.next()
+    {
+        let again: Vec<_> = addresses.iter().map(|at| SocketAddr::new(at.ip(), port)).collect();
+        if let Ok(listener) = listener(&again).await {
+            return Ok(listener);
+        }
+    }
+    listener(&addresses).await.map_err(told)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one listener that others can reach, when named")]
+async fn listener(addresses: &[SocketAddr]) -> io::Result<TcpListener> {
+    TcpListener::bind(addresses).await
+}
+
+/// What others are told to connect to.
+fn endpoint(at: &str, address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        return format!("{}:{}", place::host(), address.port());
+    }
+    let host = at.rsplit_once(':').map_or(at, |(host, _)| host);
+    format!("{host}:{}", address.port())
+}
+
+type Stream = TlsStream<Budget>;
+
+/// What every connection needs.
+struct Porter {
+    acceptor: TlsAcceptor,
+    token: Vec<u8>,
+    patience: Duration,
+    directory: PathBuf,
+    enter: Enter,
+    refusals: Arc<Refusals>,
+    waiting: Arc<Waiting>,
+    carrying: mpsc::Sender<()>,
+}
+
+impl Porter {
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
+        let mut pause = ACCEPT_PAUSE.0;
+        loop {
+            let (stream, address) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.refusals.crowded(&error);
+                    // Strangers give way first.
+                    if self.waiting.evict() {
+                        yield_now().await;
+                    } else {
+                        sleep(pause).await;
+                        pause = ACCEPT_PAUSE.1.min(pause * 2);
+                    }
+                    continue;
+                }
+            };
+            pause = ACCEPT_PAUSE.0;
+            self.refusals.roomy();
+            let (porter, place) = (Arc::clone(&self), self.waiting.enter(LINK_CONCURRENT));
+            tokio::spawn(async move {
+                let asked = tokio::select! {
+                    asked = timeout(HELLO_DEADLINE, porter.ask(stream)) => asked,
+                    () = place.lost() => Ok(Err(Fault::Silent)),
+                };
+                drop(place);
+                match asked.unwrap_or(Err(Fault::Silent)) {
+                    Ok((wish, stream)) => porter.lead(wish, stream, address).await,
+                    // The connection is dropped, which is answer enough.
+                    Err(fault) => porter.refusals.count(fault, Who::Address(address.ip())),
+                }
+            });
+        }
+    }
+
+    /// Has a peer prove who it is, and hears what it wants.
+    async fn ask(&self, stream: TcpStream) -> Result<(Wish, Stream), Fault> {
+        prepare(&stream, self.patience);
+        let stream = Budget::new(stream, LINK_BUDGET);
+        let mut stream = self.acceptor.accept(stream).await.map_err(|error| fault(&error))?;
+        let mut said = [0; PRELUDE];
+        stream.read_exact(&mut said).await.map_err(|error| fault(&error))?;
+        let bond = stream.bond().map_err(|_| Fault::Sealed)?;
+        let (fault, answer) = match check(&said, &self.token, &bond) {
+            Ok(wish) => {
+                stream.get_mut().0.lift();
+                return Ok((wish, stream));
+            }
+            Err(Denied::Noise) => return Err(Fault::Noise),
+            Err(Denied::Version) => (Fault::Version, Answer::Version),
+            Err(Denied::Token) => (Fault::Token, Answer::Token),
+        };
+        answer_with(&mut stream, answer).await;
+        let _ = stream.shutdown().await;
+        Err(fault)
+    }
+
+    /// Leads a peer to where it wants, and carries what is said until it leaves.
+    async fn lead(&self, wish: Wish, mut stream: Stream, address: SocketAddr) {
+        let near = match wish {
+            Wish::Door(role) => UnixStream::pair().map(|(near, inner)| {
+                (self.enter)(inner, Far { role, address: address.ip(), patience: self.patience });
+                near
+            }),
+            Wish::Lane(name) => UnixStream::connect(self.directory.join(name)).await,
+        };
+        match near {
+            Ok(near) => {
+                answer_with(&mut stream, Answer::Welcome(self.patience)).await;
+                pump(near, stream, self.carrying.clone()).await;
+            }
+            // No such lane, or no descriptors.
+            Err(_) => answer_with(&mut stream, Answer::Absent).await,
+        }
+    }
+}
+
+/// A peer that does not hear it has gone, or will ask again.
+async fn answer_with(stream: &mut Stream, answer: Answer) {
+    let _ = timeout(HELLO_DEADLINE, async {
+        stream.write_all(&answer.to_bytes()).await?;
+        stream.flush().await
+    })
+    .await;
+}
+
+fn fault(error: &io::Error) -> Fault {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        _ if error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<TooMuch>) => {
+            Fault::TooLong
+        }
+        Kind::UnexpectedEof | Kind::ConnectionReset | Kind::BrokenPipe => Fault::Left,
+        _ => Fault::Sealed,
+    }
+}

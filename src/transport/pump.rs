@@ -1,0 +1,74 @@
+//! Carries the bytes of one connection to another and back, and their ends.
+//!
+//! Of what was read and not yet written at most [`ROOM`] is held in each direction, so who is slow at
+//! one end slows down the other. It knows nothing of what it carries.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+/// Bytes held in one direction.
+const ROOM: usize = 64 * 1024;
+/// Time for the second direction after the end of the first: nobody who is here half-closes for long.
+const LINGER: Duration = Duration::from_secs(2);
+/// A connection on which nothing is said is looked at after so long, and so often.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
+/// The least time for which what was sent may stay unconfirmed.
+const UNCONFIRMED: Duration = Duration::from_secs(30);
+
+/// Carries until both ends have ended, or soon after one has. `said` is dropped when all that the near
+/// end said has been carried.
+pub(crate) async fn pump<S, G>(near: UnixStream, far: S, said: G)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (near_in, near_out) = near.into_split();
+    let (far_in, far_out) = split(far);
+    let (out, back) = (carry(near_in, far_out), carry(far_in, near_out));
+    tokio::pin!(out, back);
+    // How a direction ended does not matter: what it leads to learns that it did.
+    tokio::select! {
+        _ = &mut out => {
+            drop(said);
+            let _ = timeout(LINGER, back).await;
+        }
+        _ = &mut back => {
+            let _ = timeout(LINGER, out).await;
+        }
+    }
+}
+
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    let mut bytes = vec![0; ROOM];
+    let carried = loop {
+        match from.read(&mut bytes).await {
+            Ok(0) => break Ok(()),
+            Ok(count) => {
+                to.write_all(&bytes[..count]).await?;
+                to.flush().await?;
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    to.shutdown().await?;
+    carried
+}
+
+/// Sets up a connection over a network: small messages leave at once, and the end of a peer that
+/// says nothing any more is noticed, though only well after `patience`: sessions count silence.
+pub(crate) fn prepare(stream: &TcpStream, patience: Duration) {
+    let _ = stream.set_nodelay(true);
+    // Where the system has none of these, sessions notice still.
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, KEEPALIVE.0);
+    let _ = sockopt::set_tcp_keepintvl(stream, KEEPALIVE.1);
+    let limit = UNCONFIRMED.max(patience * 2).as_millis();
+    let _ = sockopt::set_tcp_user_timeout(stream, u32::try_from(limit).unwrap_or(u32::MAX));
+}

@@ -1,0 +1,246 @@
+"""A cluster that is reached over a network: real processes over loopback, encrypted as anywhere.
+
+What the gate does with strangers is in ``src/transport/tests/links.rs``; here is what a user does.
+"""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+import oarlock
+from oarlock import error
+from oarlock.cluster import registry
+
+NAME = "linked"
+PATIENCE = 30
+START = [sys.executable, "-m", "oarlock", "start", "--daemonize", "--cluster-id", NAME]
+
+
+def start(*options):
+    command = [*START, *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    (record,) = registry.list_clusters()
+    return record
+
+
+class Far:
+    """A standalone cluster with one engine of its own, and engines that come through the gate."""
+
+    def __init__(self, directory, *options):
+        self.file = str(directory / "far.json")
+        self.options = ["-n", "1", "--listen", "127.0.0.1:0", "--connection-file", self.file]
+        self.options += options
+        self.record = start(*self.options)
+        self.processes = []
+
+    def start_again(self):
+        self.record = start(*self.options)
+
+    def engine(self):
+        command = [sys.executable, "-m", "oarlock", "engine", "--connection-file", self.file]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        self.processes.append(process)
+        return process
+
+    def client(self, **options):
+        return oarlock.Client(self.file, **options)
+
+    def end(self):
+        for left in [*registry.list_clusters(), *registry.list_headless()]:
+            stop = [sys.executable, "-m", "oarlock", "stop", left.cluster_id]
+            subprocess.run(stop, capture_output=True, timeout=60, check=False)
+        for process in self.processes:
+            try:
+                process.wait(PATIENCE)
+            finally:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def far(leaks, tmp_path):
+    """A cluster behind a gate."""
+    cluster = Far(tmp_path, "--lease", "20")
+    yield cluster
+    cluster.end()
+    leaks.check()
+
+
+def wait_until(what, reason):
+    """Wait for something that another process does; there is no event to wait on."""
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline, reason
+        time.sleep(0.01)
+
+
+def test_client_and_engine_work_together_through_the_gate(far):
+    far.engine()
+    with far.client() as rc:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+        assert rc[:].map_sync(abs, range(-10, 0)) == list(range(10, 0, -1))
+        assert set(rc[:].apply_sync(os.getpid)) >= {far.processes[0].pid}
+        # Tasks of a client of this host go to the engine behind the gate, too.
+        with oarlock.Client(cluster_id=NAME) as near:
+            assert sorted(near.ids) == sorted(rc.ids)
+            assert near[:].apply_sync(abs, -1) == [1, 1]
+
+
+def test_large_arrays_go_through_the_gate_and_come_back_as_they_were(far):
+    np = pytest.importorskip("numpy")
+    far.engine()
+    array = np.random.default_rng(1).integers(0, 255, 20_000_000, dtype=np.uint8)
+    with far.client() as rc:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+        for returned in rc[:].apply_sync(lambda array: array[::-1].copy(), array):
+            assert (returned[::-1] == array).all()
+
+
+def test_errors_output_and_cancellation_go_through_the_gate(far):
+    far.engine()
+    with far.client() as rc:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+        (engine,) = (
+            i
+            for i, pid in zip(rc.ids, rc[:].apply_sync(os.getpid), strict=True)
+            if pid == far.processes[0].pid
+        )
+        with pytest.raises(ZeroDivisionError):
+            rc[engine].apply_sync(lambda: 1 / 0)
+        said = rc[engine].apply(print, "from afar")
+        said.get(timeout=PATIENCE)
+        assert said.stdout == "from afar\n"
+        slow = rc[engine].apply(time.sleep, 600)
+        wait_until(lambda: slow.started is not None or rc.queue_status(engine), "it begins")
+        slow.cancel()
+        with pytest.raises(error.TaskAborted):
+            slow.get(timeout=PATIENCE)
+
+
+def test_an_engine_that_is_killed_behind_the_gate_is_lost_and_its_task_told(far):
+    process = far.engine()
+    with far.client() as rc:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+        ids = dict(zip(rc[:].apply_sync(os.getpid), rc.ids, strict=True))
+        task = rc[ids[process.pid]].apply(time.sleep, 600)
+        wait_until(lambda: task.metadata.started is not None, "it begins")
+        process.send_signal(signal.SIGKILL)
+        with pytest.raises(error.EngineError):
+            task.get(timeout=PATIENCE)
+        wait_until(lambda: len(rc) == 1, "it is gone from the list")
+        assert rc[:].apply_sync(abs, -2) == [2]
+
+
+def test_a_controller_that_was_killed_is_followed_through_the_same_gate(far, wait_exit):
+    far.engine()
+    with far.client() as rc:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+        # One that has only just joined would come anew.
+        assert rc[:].apply_sync(abs, -1) == [1, 1]
+        before = rc.ids
+        with open(far.file) as file:
+            said = json.load(file)
+        view = rc.load_balanced_view()
+        results = view.map(lambda i: __import__("time").sleep(0.02) or i, range(200))
+        os.kill(far.record.pid, signal.SIGKILL)
+        assert wait_exit(far.record.pid, PATIENCE)
+        wait_until(lambda: rc.away, "the client knows")
+        far.start_again()
+        assert list(results.get(timeout=PATIENCE)) == list(range(200))
+        with open(far.file) as file:
+            assert json.load(file) == said
+        wait_until(lambda: rc.ids == before, f"all engines are back: {rc.ids}, not {before}")
+        assert rc[:].apply_sync(abs, -3) == [3, 3]
+
+
+def test_the_connection_file_is_private_and_says_all_that_is_needed(far):
+    with open(far.file) as file:
+        said = json.load(file)
+    assert said["cluster_id"] == NAME
+    assert len(bytes.fromhex(said["token"])) == len(bytes.fromhex(said["certificate"])) == 32
+    for path in (far.file, far.record.connection_file):
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    os.chmod(far.file, 0o644)
+    with pytest.raises(ConnectionError, match=r"open to others \(mode 644"):
+        far.client()
+    os.chmod(far.file, 0o600)
+    # The token is in no command line.
+    for process in os.listdir("/proc"):
+        if process.isdigit():
+            try:
+                with open(f"/proc/{process}/cmdline", "rb") as file:
+                    assert said["token"].encode() not in file.read()
+            except OSError:
+                pass
+
+
+@pytest.mark.parametrize("field", ["token", "certificate"])
+def test_the_file_of_another_cluster_lets_nobody_in_and_says_what_is_wrong(far, tmp_path, field):
+    with open(far.file) as file:
+        said = json.load(file)
+    other = tmp_path / "other.json"
+    other.touch(0o600)
+    other.write_text(json.dumps({**said, field: "ab" * 32}))
+    with pytest.raises(ConnectionError, match=f"{field}.*connection file"):
+        oarlock.Client(str(other))
+    ended = subprocess.run(
+        [sys.executable, "-m", "oarlock.engine", str(other)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert field in ended.stderr
+    with far.client() as rc:
+        assert rc.ids == [0]
+
+
+def test_strangers_at_the_gate_are_told_once_and_everybody_else_is_served(far):
+    with open(far.file) as file:
+        host, port = json.load(file)["endpoints"][0].rsplit(":", 1)
+    frame = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(52, b"\0") + b"\x02\x40" + bytes(7)
+    strangers = []
+    with far.client() as rc:
+        for number in range(1000):
+            stranger = socket.create_connection((host, int(port)), PATIENCE)
+            if number % 4 == 0:
+                stranger.sendall(frame)
+            strangers.append(stranger)
+            if number % 250 == 0:
+                assert rc[:].apply_sync(abs, -number) == [number]
+                with far.client() as other:
+                    assert other.ids == rc.ids
+        for stranger in strangers:
+            stranger.close()
+        with open(os.path.join(far.record.directory, "door.log")) as log:
+            told = log.read()
+        assert told.count("a peer at 127.0.0.1: it did not complete an encrypted handshake") == 1
+        assert rc[:].apply_sync(abs, -1) == [1]
+
+
+def test_stopping_ends_engines_behind_the_gate_and_removes_the_files(far):
+    process = far.engine()
+    with far.client() as rc:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+    subprocess.run([sys.executable, "-m", "oarlock", "stop", NAME], check=True, timeout=60)
+    assert process.wait(PATIENCE) == 0
+    assert not os.path.exists(far.file)
+
+
+def test_a_place_to_listen_at_is_checked_and_named_in_full(leaks):
+    for at in ("7000", ":7000", "no-such-host.invalid:0"):
+        command = [*START, "-n", "0", "--listen", at]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert at in done.stderr
+    command = [*START, "-n", "0", "--connection-file", "unused.json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "--listen" in done.stderr
+    leaks.check()

@@ -29,6 +29,12 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether the owner of a task has been told this outcome and has not said that it has it.
+    pub(crate) fn is_expected(&self, id: TaskId, engine: EngineId, ticket: u64) -> bool {
+        let receipts = self.state.receipts.as_ref();
+        receipts.and_then(|receipts| receipts.get(&id)) == Some(&(engine, ticket))
+    }
+
     /// An engine need not keep what it told.
     pub(crate) fn settle(&mut self, engine: EngineId, ticket: u64) {
         self.settle_all(vec![(engine, ticket)]);

@@ -409,7 +409,9 @@ impl Turn<'_> {
             }
         }
         self.state.duplicates += 1;
-        self.settle(engine, ticket);
+        if !self.is_expected(id, engine, ticket) {
+            self.settle(engine, ticket);
+        }
     }
 
     /// An engine that came back says of which tasks it tells the outcomes again; some may be late.

@@ -57,14 +57,12 @@ pub fn serve(
             _ = terminate.recv() => None,
             _ = hangup.recv() => None,
         };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                handle.stop_soon().await;
-                running.await
-            }
-        };
-        after(ended);
+        if let Some(ended) = ended {
+            after(ended);
+        } else {
+            handle.stop_soon().await;
+            after(running.await);
+        }
         if let Some(gate) = gate {
             gate.close().await;
         }

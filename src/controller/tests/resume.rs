@@ -232,6 +232,22 @@ fn nor_does_it_take_the_place_of_the_last_one_if_that_is_told_first() {
 }
 
 #[test]
+fn an_outcome_that_comes_twice_is_kept_until_it_has_arrived() {
+    let mut world = World::with(Limits { receipts: true, ..Limits::default() });
+    world.join_client(0);
+    world.client(0, func(1));
+    world.join_engine(0);
+    world.client(0, submit(0, 1));
+    let first = tells(&mut world, 0, 0, 1, Status::Ok);
+    assert_eq!(outcomes(&first), [(0, 0, Status::Ok)]);
+    assert_eq!(tells(&mut world, 0, 0, 1, Status::Ok), []);
+    let out = world.client(0, Message::bare(FromClient::Took(vec![(0, 1)])));
+    assert_eq!(out, [told(0, ToEngine::Settled(vec![1]))]);
+    let settled = [told(0, ToEngine::Settled(vec![1]))];
+    assert_eq!(tells(&mut world, 0, 0, 1, Status::Ok), settled, "and then no longer");
+}
+
+#[test]
 fn what_stood_before_the_running_task_may_be_taken_back_by_an_idle_engine() {
     let mut world = heir(&[(3, &[(4, 1, 1)])]);
     client_back(&mut world);

@@ -57,12 +57,11 @@ pub fn serve(
             _ = terminate.recv() => None,
             _ = hangup.recv() => None,
         };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                handle.stop_soon().await;
-                running.await
-            }
+        let ended = if let Some(ended) = ended {
+            ended
+        } else {
+            handle.stop_soon().await;
+            running.await
         };
         after(ended);
         if let Some(gate) = gate {

@@ -59,7 +59,10 @@ build: $(STAMPS)/setup  ## build the wheel into dist/
 test-rust:  ## test the Rust core; needs no Python
 	cargo test --no-default-features --quiet
 
+# A machine that tests for others is to try broken networks too, and to fail where it cannot.
+test-python: export OARLOCK_NETWORK ?= $(CI)
 test-python: develop  ## test the package on real processes; ARGS goes to pytest
+	@scripts/network-tools
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMPS)/setup  ## check format and style, Rust and Python

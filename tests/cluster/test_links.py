@@ -1,6 +1,7 @@
 """A cluster that is reached over a network: real processes over loopback, encrypted as anywhere.
 
-What the gate does with strangers is in ``src/transport/tests/links.rs``; here is what a user does.
+What the gate does with strangers is in ``src/transport/tests/gatecrashers.rs``; here is what a user
+does.
 """
 
 import json

@@ -6,7 +6,7 @@
 mod kit;
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use _oarlock::wire::codec::{Acks, Kind, Packet, decode};
 use _oarlock::wire::{Head, Message, TaskId};
@@ -15,7 +15,7 @@ use criterion::{
 };
 
 use kit::messages::{CLIENT, START, result, submit, task, told};
-use kit::script::{Scale, Script, play};
+use kit::script::{Scale, Script};
 
 /// Messages per packet; a busy session sends about as many.
 const FULL: usize = 256;
@@ -91,10 +91,7 @@ fn reactor(criterion: &mut Criterion) {
 /// How long so many tasks take, from the time that as many as the script has take.
 fn time(script: &Script, scale: Scale, tasks: u64) -> Duration {
     let mut reactor = script.begin();
-    let events = script.steady.clone();
-    let begin = Instant::now();
-    play(&mut reactor, black_box(events));
-    begin.elapsed().mul_f64(tasks as f64 / scale.tasks as f64)
+    script.play(&mut reactor).mul_f64(tasks as f64 / scale.tasks as f64)
 }
 
 criterion_group!(benches, codec, reactor);

@@ -50,20 +50,20 @@ impl Turn<'_> {
         let state = &mut *self.state;
         let Some(engine) = state.engines.remove(id) else { return };
         state.ready.set(id, None);
-        if let Some(victim) = engine.asked {
-            state.engines.live(victim).thieves.retain(|thief| *thief != id);
+        if let Some(victim) = engine.cold.asked {
+            state.engines.live(victim).cold.thieves.retain(|thief| *thief != id);
         }
-        for func in &engine.funcs {
+        for func in &engine.cold.funcs {
             state.funcs.get_mut(*func).known.remove(&id);
         }
-        for lane in std::iter::once(ANY).chain(engine.lanes.iter().copied()) {
+        for lane in std::iter::once(ANY).chain(engine.cold.lanes.iter().copied()) {
             let lane = state.lanes.get_mut(lane);
             lane.movable.set(id, None);
             lane.engines.retain(|other| *other != id);
         }
         // Whoever hears of a loss finds the engine gone from the list.
         self.tell_engines();
-        let EngineInfo { pid, host, .. } = engine.info.clone();
+        let EngineInfo { pid, host, .. } = engine.cold.info.clone();
         let loss = Loss { engine: id.0, pid, host, cause, output, ..Loss::default() };
         let mut back = Vec::new();
         for key in engine.holds(&self.state.tasks) {
@@ -76,16 +76,16 @@ impl Turn<'_> {
             }
         }
         // Nobody waits for an answer of this engine any more.
-        for thief in &engine.thieves {
-            self.state.engines.live(*thief).asked = None;
+        for thief in &engine.cold.thieves {
+            self.state.engines.live(*thief).cold.asked = None;
         }
         self.put_back(&back);
-        for lane in engine.lanes.iter().copied() {
+        for lane in engine.cold.lanes.iter().copied() {
             self.end_lane(lane);
         }
         self.out.push(Effect::EndEngine(id));
         self.spread_all(&back);
-        self.feed_all(&engine.thieves);
+        self.feed_all(&engine.cold.thieves);
         self.lose_again(id, loss);
     }
 
@@ -173,13 +173,13 @@ impl Turn<'_> {
         failed_on.push(engine);
         let failed_on = failed_on.clone();
         let others = |other: &&Engine| {
-            let id = &other.info.id;
-            !other.draining
+            let id = &other.cold.info.id;
+            !other.is_draining()
                 && !failed_on.contains(id)
-                && (lane == ANY || other.lanes.contains(&lane))
+                && (lane == ANY || other.cold.lanes.contains(&lane))
         };
         let least = self.state.engines.iter().filter(others).min_by_key(|other| other.held());
-        if let Some(other) = least.map(|other| other.info.id) {
+        if let Some(other) = least.map(|other| other.cold.info.id) {
             self.give(key, other);
             self.state.publish(other);
         } else {

@@ -50,29 +50,29 @@ impl State {
     }
 
     fn check_engine(&self, engine: &Engine) -> usize {
-        let id = engine.info.id;
-        let direct = self.count(&engine.direct, Some(id), None);
+        let id = engine.cold.info.id;
+        let direct = self.count(&engine.direct(), Some(id), None);
         let balanced = self.count(&engine.balanced, Some(id), None);
-        assert!(engine.direct.iter(&self.tasks).all(|key| self.tasks.get(key).is_direct()));
+        assert!(engine.direct().iter(&self.tasks).all(|key| self.tasks.get(key).is_direct()));
         assert!(engine.balanced.iter(&self.tasks).all(|key| !self.tasks.get(key).is_direct()));
         let held = engine.holds(&self.tasks);
         assert_eq!(engine.front, held.first().copied().unwrap_or(TaskKey::NONE), "the front");
         let recalled = held.iter().filter(|key| self.tasks.get(**key).recalled).count();
-        assert_eq!(recalled, engine.recalled as usize, "recalled tasks are counted");
-        if let Some(victim) = engine.asked {
+        assert_eq!(recalled, engine.cold.recalled as usize, "recalled tasks are counted");
+        if let Some(victim) = engine.cold.asked {
             let victim = self.engines.get(victim).expect("the engine asked lives");
-            assert!(victim.thieves.contains(&id), "the engine asked knows for whom");
-            assert!(victim.recalled > 0, "there is an answer to wait for");
+            assert!(victim.cold.thieves.contains(&id), "the engine asked knows for whom");
+            assert!(victim.cold.recalled > 0, "there is an answer to wait for");
             assert_eq!(engine.held(), 0, "an engine that waits for an answer has nothing to do");
-        } else if engine.held() == 0 && !engine.draining {
-            for lane in engine.lanes.iter().chain([&ANY]) {
+        } else if engine.held() == 0 && !engine.is_draining() {
+            for lane in engine.cold.lanes.iter().chain([&ANY]) {
                 let loaded = self.lanes.get(*lane).movable.last();
                 assert_eq!(loaded, None, "engine {id} is not idle while another has its work");
             }
         }
-        for thief in &engine.thieves {
+        for thief in &engine.cold.thieves {
             let thief = self.engines.get(*thief).expect("whoever waits lives");
-            assert_eq!(thief.asked, Some(id), "whoever waits knows for whom");
+            assert_eq!(thief.cold.asked, Some(id), "whoever waits knows for whom");
         }
         direct + balanced
     }
@@ -96,7 +96,7 @@ impl State {
             }
             for engine in &lane.engines {
                 let engine = self.engines.get(*engine).expect("a lane names the living");
-                assert!(engine.lanes.contains(&at), "an engine knows its lanes");
+                assert!(engine.cold.lanes.contains(&at), "an engine knows its lanes");
             }
         }
         queued
@@ -104,14 +104,14 @@ impl State {
 
     fn check_ready(&self) {
         for engine in self.engines.iter() {
-            let id = engine.info.id;
+            let id = engine.cold.info.id;
             let room = engine.has_room().then_some(engine.held());
             assert_eq!(self.ready.get(id), room, "engine {id} is ranked by what it holds");
             if room.is_none() {
                 continue;
             }
             assert!(self.lanes.get(ANY).queue.is_empty(), "nothing waits while {id} has room");
-            for lane in &engine.lanes {
+            for lane in &engine.cold.lanes {
                 assert!(self.lanes.get(*lane).queue.is_empty(), "nothing waits for {id}");
             }
         }
@@ -139,7 +139,7 @@ impl State {
         }
         assert!(counted.is_empty(), "and counted everywhere");
         for engine in self.engines.iter() {
-            let ranked = self.lanes.get(ANY).movable.get(engine.info.id).unwrap_or(0);
+            let ranked = self.lanes.get(ANY).movable.get(engine.cold.info.id).unwrap_or(0);
             assert_eq!(engine.movable, ranked, "what may be taken back is published");
         }
     }
@@ -153,9 +153,9 @@ impl State {
             assert_eq!(func.owners as usize, owners, "a function counts its owners");
             assert!(tasks + owners > 0, "a function nobody needs is dropped");
             for engine in self.engines.iter() {
-                let known = func.known.contains(&engine.info.id);
-                assert_eq!(known, owns(&engine.funcs), "who knows a function is known");
-                assert!(known || engine.recent != Some(key), "nobody guesses wrong");
+                let known = func.known.contains(&engine.cold.info.id);
+                assert_eq!(known, owns(&engine.cold.funcs), "who knows a function is known");
+                assert!(known || engine.recent_func() != Some(key), "nobody guesses wrong");
             }
         }
     }

@@ -84,15 +84,14 @@ impl Turn<'_> {
         self.release(key);
         let state = &mut *self.state;
         let engine = state.engines.live(id);
-        engine.completed += 1;
-        engine.stalled = false;
+        engine.complete();
         if outcome.status != Status::Cancelled && outcome.started > 0 {
             engine.observe(
                 outcome.completed.saturating_sub(outcome.started).max(0) as u64,
                 &state.limits,
             );
         }
-        let answered = engine.recalled == 0 && !engine.thieves.is_empty();
+        let answered = engine.has_answered();
         self.conclude(key, attempt.1, outcome);
         if answered {
             self.state.publish(id);

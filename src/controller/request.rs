@@ -73,8 +73,7 @@ impl Turn<'_> {
             return refusal;
         }
         for id in engines {
-            let engine = self.state.engines.live(*id);
-            if std::mem::replace(&mut engine.draining, true) {
+            if self.state.engines.live(*id).drain() {
                 continue;
             }
             self.state.publish(*id);
@@ -104,7 +103,14 @@ impl Turn<'_> {
             let since = self.now.mono.saturating_sub(engine.front_since);
             let busy = (engine.held() > 0).then_some(since as f64 / 1e9);
             let (memory, memory_limit) = (None, None);
-            Health { id: engine.info.id, silent: 0.0, suspect: false, busy, memory, memory_limit }
+            Health {
+                id: engine.cold.info.id,
+                silent: 0.0,
+                suspect: false,
+                busy,
+                memory,
+                memory_limit,
+            }
         });
         engines.collect()
     }
@@ -127,8 +133,8 @@ impl Turn<'_> {
 impl State {
     fn queue_status(&self) -> Reply {
         let engines = self.engines.iter().map(|engine| {
-            let (direct, balanced) = (engine.direct.len(), engine.balanced.len());
-            (engine.info.id, u64::from(direct), u64::from(balanced), engine.completed)
+            let (direct, balanced) = (engine.direct().len(), engine.balanced.len());
+            (engine.cold.info.id, u64::from(direct), u64::from(balanced), engine.completed)
         });
         // Those that are about to come back are engines to everybody else.
         let absent = self.absent_engines().map(|(id, waiting)| (id, 0, waiting, 0));

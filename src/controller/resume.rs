@@ -264,13 +264,12 @@ impl Turn<'_> {
         task.resume_at(run.attempt);
         (task.ticket, task.started) = (run.ticket, run.started.max(1));
         task.set_engine(Some(id));
-        let (direct, cancelled) = (task.is_direct(), task.cancelled);
+        let cancelled = task.cancelled;
         let engine = state.engines.live(id);
-        let list = if direct { &mut engine.direct } else { &mut engine.balanced };
-        list.push_front(&mut state.tasks, key);
+        engine.push_front(&mut state.tasks, key);
         let others = engine.front.some();
-        if let Some(victim) = engine.asked.take() {
-            state.engines.live(victim).thieves.retain(|thief| *thief != id);
+        if let Some(victim) = engine.cold.asked.take() {
+            state.engines.live(victim).cold.thieves.retain(|thief| *thief != id);
         }
         state.refront(id, self.now.mono);
         state.refresh(key);
@@ -279,7 +278,7 @@ impl Turn<'_> {
         if let Some(other) = others {
             state.refresh(other);
             let idles = state.engines.iter().filter(|engine| engine.held() == 0);
-            idle.extend(idles.map(|engine| engine.info.id));
+            idle.extend(idles.map(|engine| engine.cold.info.id));
         }
         state.publish(id);
         let seq = run.id.seq;
@@ -311,9 +310,9 @@ impl Turn<'_> {
         let state = &mut *self.state;
         state.engines.insert(info);
         let engine = state.engines.live(id);
-        (engine.given, engine.before) = (ticket, ticket);
+        (engine.given, engine.cold.before) = (ticket, ticket);
         for lane in state.lanes.join(id) {
-            state.engines.live(id).lanes.push(lane);
+            state.engines.live(id).cold.lanes.push(lane);
         }
         self.state.publish(id);
         if let Some(absent) = self.state.resume.as_mut().and_then(|all| all.absent.get_mut(&id)) {
@@ -376,7 +375,7 @@ impl Turn<'_> {
     /// before.
     pub(crate) fn on_told_again(&mut self, id: TaskId, ticket: u64, outcome: Outcome) {
         let Some(engine) = outcome.engine else { return };
-        let before = self.state.engines.get(engine).map_or(0, |engine| engine.before);
+        let before = self.state.engines.get(engine).map_or(0, |engine| engine.cold.before);
         if ticket <= before && self.state.resume.is_some() {
             let doubt =
                 self.state.resume.as_ref().and_then(|resume| resume.doubts.get(&id)).copied();

@@ -17,7 +17,7 @@ use std::collections::BinaryHeap;
 
 use crate::wire::{EngineId, Message, Parts, TaskId, ToEngine};
 
-use super::engines::Engine;
+use super::engines::{Engine, Ranked};
 use super::lanes::ANY;
 use super::state::{State, Turn};
 use super::tasks::TaskKey;
@@ -28,14 +28,13 @@ impl State {
     /// changes, so an engine that ends one task and gets another keeps its places.
     pub(crate) fn publish(&mut self, id: EngineId) {
         let Some(engine) = self.engines.get_mut(id) else { return };
-        let ranks = (engine.has_room().then(|| engine.held()), engine.movable);
-        if engine.ranked == ranks {
+        let ranked = Ranked::new(engine.has_room().then(|| engine.held()), engine.movable);
+        if engine.ranked == ranked {
             return;
         }
-        engine.ranked = ranks;
-        let (room, movable) = ranks;
-        self.ready.set(id, room);
-        self.lanes.get_mut(ANY).movable.set(id, (movable > 0).then_some(movable));
+        engine.ranked = ranked;
+        self.ready.set(id, ranked.room());
+        self.lanes.get_mut(ANY).movable.set(id, ranked.movable());
     }
 
     /// Looks whether a task may be taken back; its engine is then to be published. The oldest of an
@@ -85,7 +84,7 @@ impl State {
         if self.lanes.is_only_any() {
             return (!self.lanes.get(ANY).queue.is_empty()).then_some(ANY);
         }
-        let lanes = &self.engines.get(id)?.lanes;
+        let lanes = &self.engines.get(id)?.cold.lanes;
         let head = |lane: u32| {
             let front = self.lanes.get(lane).queue.front()?;
             Some((self.tasks.get(front).order, lane))
@@ -161,11 +160,11 @@ impl Turn<'_> {
         let task = state.tasks.get_mut(key);
         task.ticket = engine.given;
         task.set_engine(Some(id));
-        let direct = task.is_direct();
-        let list = if direct { &mut engine.direct } else { &mut engine.balanced };
-        list.push_back(&mut state.tasks, key);
-        if let Some(victim) = engine.asked.take() {
-            state.engines.live(victim).thieves.retain(|thief| *thief != id);
+        // Only one that holds nothing has asked for anything.
+        let idle = engine.held() == 0;
+        engine.push_back(&mut state.tasks, key);
+        if idle && let Some(victim) = engine.cold.asked.take() {
+            state.engines.live(victim).cold.thieves.retain(|thief| *thief != id);
         }
         state.refront(id, self.now.mono);
         state.refresh(key);
@@ -184,8 +183,8 @@ impl Turn<'_> {
         let func = state.funcs.get_mut(task.func);
         let name = func.id;
         let engine = state.engines.live(id);
-        if engine.recent.replace(task.func) != Some(task.func) && func.known.insert(id) {
-            engine.funcs.insert(task.func);
+        if engine.changes_func(task.func) && func.known.insert(id) {
+            engine.cold.funcs.insert(task.func);
             let parts = Parts::from_buf([func.body.clone()]);
             self.tell_engine(id, Message { head: ToEngine::Func(name), parts });
         }
@@ -200,30 +199,27 @@ impl Turn<'_> {
         let task = state.tasks.get_mut(key);
         let Some(id) = task.set_engine(None) else { return };
         let recalled = std::mem::take(&mut task.recalled);
-        let direct = task.is_direct();
         let engine = state.engines.live(id);
-        engine.recalled -= u32::from(recalled);
-        let list = if direct { &mut engine.direct } else { &mut engine.balanced };
-        list.remove(&mut state.tasks, key);
+        if recalled {
+            engine.cold.recalled -= 1;
+        }
+        engine.drop_task(&mut state.tasks, key);
         state.refront(id, self.now.mono);
     }
 
     /// Asks the engine that holds most for half of what it may not have started, the newest.
     fn steal(&mut self, thief: EngineId) {
         let Some(engine) = self.state.engines.get(thief) else { return };
-        if engine.held() > 0 || engine.draining || engine.asked.is_some() {
+        if engine.held() > 0 || engine.is_draining() || engine.cold.asked.is_some() {
             return;
         }
-        let lanes = std::iter::once(ANY).chain(engine.lanes.iter().copied());
+        let lanes = std::iter::once(ANY).chain(engine.cold.lanes.iter().copied());
         let loaded = |lane: u32| Some((lane, self.state.lanes.get(lane).movable.last()?));
         let Some((lane, victim)) = lanes.into_iter().find_map(loaded) else { return };
         let count = self.state.lanes.get(lane).movable.get(victim).unwrap_or(0).div_ceil(2);
         self.recall(victim, |task_lane| task_lane == lane, count as usize);
-        self.state.engines.live(thief).asked = Some(victim);
-        let engine = self.state.engines.live(victim);
-        engine.thieves.push(thief);
-        // What comes back is for others, until this engine has shown that it gets on.
-        engine.stalled = true;
+        self.state.engines.live(thief).cold.asked = Some(victim);
+        self.state.engines.live(victim).rob(thief);
         self.state.publish(victim);
     }
 
@@ -241,7 +237,7 @@ impl Turn<'_> {
             return;
         }
         keys.reverse();
-        engine.recalled += keys.len() as u32;
+        engine.cold.recalled += keys.len() as u32;
         let ids: Vec<TaskId> = keys.iter().map(|key| state.tasks.get(*key).id).collect();
         for key in keys {
             state.tasks.get_mut(key).recalled = true;
@@ -254,14 +250,14 @@ impl Turn<'_> {
     /// Lets the engines for which this one was asked look again.
     pub(crate) fn feed_thieves(&mut self, victim: EngineId) {
         let Some(engine) = self.state.engines.get_mut(victim) else { return };
-        let thieves = std::mem::take(&mut engine.thieves);
+        let thieves = engine.take_thieves();
         self.feed_all(&thieves);
     }
 
     /// Feeds engines that wait for no answer any more.
     pub(crate) fn feed_all(&mut self, thieves: &[EngineId]) {
         for thief in thieves {
-            self.state.engines.live(*thief).asked = None;
+            self.state.engines.live(*thief).cold.asked = None;
         }
         for thief in thieves {
             self.feed(*thief);

@@ -69,7 +69,7 @@ impl Turn<'_> {
             return;
         }
         for engine in self.state.lanes.close(lane) {
-            self.state.engines.live(engine).lanes.retain(|other| *other != lane);
+            self.state.engines.live(engine).cold.lanes.retain(|other| *other != lane);
         }
     }
 
@@ -81,8 +81,7 @@ impl Turn<'_> {
         known.sort_unstable();
         for engine in known {
             let there = self.state.engines.live(engine);
-            there.funcs.remove(&key);
-            there.recent = there.recent.filter(|recent| *recent != key);
+            there.forget_func(key);
             self.tell_engine(engine, Message::bare(ToEngine::Forget(func.id)));
         }
     }

@@ -139,7 +139,7 @@ impl Turn<'_> {
         for (seq, engine) in seqs.zip(engines) {
             let there = self.state.engines.get(*engine);
             let text = match there {
-                Some(there) if there.draining => texts::draining(*engine),
+                Some(there) if there.is_draining() => texts::draining(*engine),
                 None if !self.may_be_of_before(client, *engine) => {
                     texts::no_engine(*engine, self.state.engines.list())
                 }
@@ -220,7 +220,7 @@ impl Turn<'_> {
         let state = &mut *self.state;
         let lane = state.lanes.open(set, engines.clone());
         for engine in engines {
-            state.engines.live(engine).lanes.push(lane);
+            state.engines.live(engine).cold.lanes.push(lane);
         }
         Ok(lane)
     }

@@ -8,7 +8,7 @@
 //! - `event`: what may happen, and what may be done about it.
 //! - `reactor`, `submit`, `report`, `request`: one function per event.
 //! - `schedule`, `lanes`, `ranks`: which engine gets which task, and what is taken back.
-//! - `resume`, `receipts`: what lets a controller go on where one that was killed ended.
+//! - `resume`, `comeback`, `receipts`: what lets a controller go on where one that was killed ended.
 //! - `record`, `restore`: what a store is to hold, and beginning with what it holds.
 //! - `settle`, `outcomes`: the end of a task, told once and kept for a while.
 //! - `deserted`: what waits while no engine is there.
@@ -23,6 +23,7 @@ mod admit;
 mod attempts;
 mod check;
 mod clients;
+mod comeback;
 mod deserted;
 mod embedded;
 mod engines;

@@ -107,7 +107,7 @@ impl Reactor {
 
     /// Whether an engine was asked to give something back and has not answered.
     pub fn is_recalling(&self) -> bool {
-        self.state.engines.iter().any(|engine| engine.recalled > 0)
+        self.state.engines.iter().any(|engine| engine.cold.recalled > 0)
     }
 
     /// Tasks without an outcome.

@@ -43,6 +43,7 @@ impl Shell {
             }
             Role::Engine => {
                 let again = self.engine_again(before.as_ref(), session);
+                let is_first = before.is_none();
                 // What it was elsewhere counts only if it goes on.
                 let before = before.filter(|_| again.is_some());
                 let id = again.unwrap_or(EngineId(self.next_engine));
@@ -60,6 +61,9 @@ impl Shell {
                 let Ok(outbox) = arrival.admit(number, patience, sink) else { return };
                 let pid = here.unwrap_or(NOWHERE);
                 self.is_back(id, pid);
+                if is_first {
+                    self.never_knew(pid, &info.host);
+                }
                 let known = self.processes.became(pid, id);
                 self.engines.insert(id, Engine::new(outbox, pid, tally));
                 if let Some(Before { ticket, running, .. }) = before {

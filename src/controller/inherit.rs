@@ -14,7 +14,9 @@ use super::ledger::{self, Ledger};
 use super::run::Shell;
 use super::spawn::{self, Recipe, watch};
 use super::{Event, Inherited};
-use crate::wire::{Before, ClientId, EngineId, EngineInfo, FromEngine, SessionId, ToEngine};
+use crate::wire::{
+    Before, ClientId, EngineId, EngineInfo, FromEngine, Message, SessionId, ToEngine,
+};
 
 /// The process of an engine that is not of this host, or that the kernel does not tell of: none.
 pub(super) const NOWHERE: u32 = 0;
@@ -200,6 +202,28 @@ impl Shell {
         {
             self.processes.adopt(seat, pid);
         }
+    }
+
+    /// A process joins for the first time. If the controller before this one had let it in, it never
+    /// knew: it is no engine of before, and began nothing as that one.
+    pub(super) fn never_knew(&mut self, pid: u32, host: &str) {
+        let here = |(_, expected): &(&EngineId, &Expected)| pid != NOWHERE && expected.pid == pid;
+        let found = self.heritage.expected.iter().find(here).map(|(engine, _)| *engine);
+        let Some(engine) = found else { return };
+        let Some(Expected { session, seat, .. }) = self.heritage.expected.remove(&engine) else {
+            return;
+        };
+        self.heritage.strike_out(engine);
+        if let Some(seat) = seat {
+            self.processes.adopt(seat, pid);
+        }
+        // It comes back, has nothing to tell, and is gone.
+        let info = EngineInfo { id: engine, session, pid, host: host.to_owned() };
+        self.handle_event(Event::EngineBack { info, ticket: 0, running: None });
+        let all = Message::bare(FromEngine::Back(Vec::new()));
+        self.handle_event(Event::FromEngine(engine, all));
+        let (cause, output) = ("its process is another engine now".to_owned(), String::new());
+        self.handle_event(Event::EngineLost { engine, begun: Some(0), cause, output });
     }
 
     /// An engine of before will not come; another sits in its place if one was counted on.

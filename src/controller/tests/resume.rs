@@ -219,6 +219,20 @@ fn an_outcome_of_an_attempt_before_the_last_ends_nothing() {
 }
 
 #[test]
+fn of_an_engine_that_never_knew_that_it_was_one_nothing_was_begun() {
+    let mut world = heir(&[(3, &[(1, 0, 1)])]);
+    client_back(&mut world);
+    world.client(0, submit(0, 1));
+    world.join_engine(4);
+    // As the shell has it when the process joins as another.
+    engine_back(&mut world, 3, 0, None);
+    let mut out = told_all(&mut world, 3, Vec::new());
+    out.extend(world.lose_engine_that_began(3, Some(0)));
+    assert_eq!(outcomes(&out), [], "it is not lost, though it has no retry");
+    assert_eq!(gifts(&out).last(), Some(&(4, 0)));
+}
+
+#[test]
 fn nor_does_it_take_the_place_of_the_last_one_if_that_is_told_first() {
     let mut world = heir(&[(0, &[(1, 0, 1)]), (1, &[(3, 0, 2)])]);
     engine_back(&mut world, 1, 3, None);

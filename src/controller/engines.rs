@@ -3,6 +3,7 @@
 use crate::wire::{EngineId, EngineInfo};
 
 use super::hash::Set;
+use super::lanes::ANY;
 use super::ranks::RANK_MAX;
 use super::span::Span;
 use super::state::Limits;
@@ -28,8 +29,9 @@ pub(crate) struct Engine {
     pub(crate) given: u64,
     /// What few tasks touch.
     pub(crate) cold: Box<Cold>,
-    /// Held tasks of the common lane that may be taken back.
-    pub(crate) movable: u32,
+    /// Held tasks of the common lane that may be taken back, and the oldest if only that is in the
+    /// way.
+    movable: u32,
     /// Mean run time of its tasks in nanoseconds; 0 until one has ended.
     mean: f32,
     /// What it was last published with.
@@ -94,6 +96,9 @@ const STALLED: u8 = 2;
 const DRAINING: u8 = 4;
 /// It was asked to give something back for another, and nobody has looked since whether it has.
 const ROBBED: u8 = 8;
+
+/// The oldest is among those in `movable`.
+const FRONT: u8 = 16;
 
 /// In [`Engine::recent`]: a function too many to be remembered, or none.
 const NONE: u8 = u8::MAX;
@@ -192,6 +197,33 @@ impl Engine {
     /// Direct tasks it holds, in the order it got them.
     pub(crate) fn direct(&self) -> List {
         if self.is(DIRECT) { self.cold.direct } else { List::default() }
+    }
+
+    /// Held tasks of the common lane that may be taken back.
+    pub(crate) fn movable(&self) -> u32 {
+        self.movable - u32::from(self.is(FRONT))
+    }
+
+    /// Counts or uncounts a held task of the common lane that might be taken back.
+    pub(crate) fn count_movable(&mut self, key: TaskKey, movable: bool) {
+        self.movable = if movable { self.movable + 1 } else { self.movable - 1 };
+        if self.front == key {
+            self.set(FRONT, movable);
+        }
+    }
+
+    /// Another task is the oldest now. Whether it is counted is looked up only if not all are: it may
+    /// be far away in memory.
+    pub(crate) fn set_front(&mut self, front: TaskKey, mono: u64, tasks: &Tasks) {
+        (self.front, self.front_since) = (front, mono);
+        let counted = |key| tasks.get(key).movable && tasks.get(key).lane() == Some(ANY);
+        let counted = self.movable == self.held() || front.some().is_some_and(counted);
+        self.set(FRONT, self.movable > 0 && counted);
+    }
+
+    /// Whether all it holds are of the common lane and might be taken back.
+    pub(crate) fn holds_only_movable(&self) -> bool {
+        self.movable == self.held()
     }
 
     /// How many tasks it holds.

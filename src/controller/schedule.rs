@@ -28,7 +28,7 @@ impl State {
     /// changes, so an engine that ends one task and gets another keeps its places.
     pub(crate) fn publish(&mut self, id: EngineId) {
         let Some(engine) = self.engines.get_mut(id) else { return };
-        let ranked = Ranked::new(engine.has_room().then(|| engine.held()), engine.movable);
+        let ranked = Ranked::new(engine.has_room().then(|| engine.held()), engine.movable());
         if engine.ranked == ranked {
             return;
         }
@@ -42,7 +42,9 @@ impl State {
     pub(crate) fn refresh(&mut self, key: TaskKey) {
         let task = self.tasks.get(key);
         let Some(id) = task.engine() else { return };
-        let movable = task.is_free() && !task.is_direct() && self.engines.live(id).front != key;
+        let common = task.lane() == Some(ANY);
+        let movable =
+            task.is_free() && !task.is_direct() && (common || self.engines.live(id).front != key);
         self.mark(key, movable);
     }
 
@@ -55,8 +57,7 @@ impl State {
         }
         task.movable = movable;
         if lane == ANY {
-            let count = &mut self.engines.live(id).movable;
-            *count = if movable { *count + 1 } else { *count - 1 };
+            self.engines.live(id).count_movable(key, movable);
             return;
         }
         let ranks = &mut self.lanes.get_mut(lane).movable;
@@ -72,9 +73,11 @@ impl State {
         if front == engine.front {
             return;
         }
-        engine.front = front;
-        engine.front_since = mono;
-        if let Some(front) = front.some() {
+        engine.set_front(front, mono, &self.tasks);
+        // In the common lane nothing is noted in the task.
+        if let Some(front) = front.some()
+            && !engine.holds_only_movable()
+        {
             self.refresh(front);
         }
     }
@@ -229,7 +232,7 @@ impl Turn<'_> {
         let engine = state.engines.live(id);
         let wanted = |key: &TaskKey| {
             let task = state.tasks.get(*key);
-            task.movable && task.lane().is_some_and(&lanes)
+            task.movable && *key != engine.front && task.lane().is_some_and(&lanes)
         };
         let mut keys: Vec<_> =
             engine.balanced.iter_back(&state.tasks).filter(wanted).take(count).collect();

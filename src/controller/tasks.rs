@@ -66,7 +66,8 @@ pub(crate) struct Task {
     pub(crate) cancelled: bool,
     /// The engine was asked to give it back and has not answered.
     pub(crate) recalled: bool,
-    /// Counted among what may be taken back from its engine.
+    /// Counted among what may be taken back from its engine; in the common lane even if it is the
+    /// oldest there, which may not.
     pub(crate) movable: bool,
     /// Milliseconds one attempt may run, 0 for any time, and [`FORCE`].
     limit: u32,
@@ -251,7 +252,8 @@ impl Tasks {
     }
 }
 
-/// A first-in-first-out list of tasks from which any may leave.
+/// A first-in-first-out list of tasks from which any may leave. What stands before its first means
+/// nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct List {
     head: TaskKey,
@@ -298,7 +300,15 @@ impl List {
         let task = tasks.get_mut(key);
         let (prev, next) = (task.prev, task.next);
         (task.prev, task.next) = (TaskKey::NONE, TaskKey::NONE);
-        self.point(tasks, prev, next, next, prev);
+        if self.head == key {
+            // What is first now is far away in memory, and is not told.
+            self.head = next;
+            if next == TaskKey::NONE {
+                self.tail = next;
+            }
+        } else {
+            self.point(tasks, prev, next, next, prev);
+        }
         self.len -= 1;
     }
 
@@ -331,6 +341,8 @@ impl List {
         &self,
         tasks: &'a Tasks,
     ) -> impl Iterator<Item = TaskKey> + use<'a> {
-        std::iter::successors(self.tail.some(), |key| tasks.get(*key).prev.some())
+        let head = self.head;
+        let before = move |key: &TaskKey| tasks.get(*key).prev.some().filter(|_| *key != head);
+        std::iter::successors(self.tail.some(), before)
     }
 }

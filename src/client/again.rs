@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::core::Core;
-use crate::wire::{FromClient, FuncId, Message, Parts, Reply, Request};
+use super::submit::IDS;
+use crate::wire::{FromClient, FuncId, Message, Parts, Request};
 
 /// What arrived is told after so long, or when it is so much.
 const TELL_AFTER: Duration = Duration::from_millis(50);
@@ -168,8 +169,12 @@ impl Core {
     pub(crate) fn submit_again(&self, open: impl FnOnce()) {
         let Some(again) = &self.again else { return };
         let functions = self.sending.lock();
-        let questions = self.refuse_open_questions();
+        // Whoever asks meanwhile is seen here, or asks the new one.
+        let mut replies = self.replies.lock();
+        let questions = replies.refuse_open();
         open();
+        drop(replies);
+        self.replied.notify_all();
         let say = |head, parts| {
             // It could be sent before, or is short.
             let _ = self.uplink.push(Message { head, parts });
@@ -197,8 +202,13 @@ impl Core {
                 say(FromClient::Forget(func), Parts::new());
             }
         }
-        for (seq, force) in &again.cancelled {
-            say(FromClient::Cancel { tasks: vec![*seq], force: *force }, Parts::new());
+        let cancelled = again.cancelled.iter().filter(|(seq, _)| self.is_pending(**seq));
+        let cancelled: Vec<_> = cancelled.map(|(seq, force)| (*seq, *force)).collect();
+        for same in cancelled.chunk_by(|(_, one), (_, other)| one == other) {
+            for some in same.chunks(IDS) {
+                let (tasks, force) = (some.iter().map(|(seq, _)| *seq).collect(), same[0].1);
+                say(FromClient::Cancel { tasks, force }, Parts::new());
+            }
         }
         say(FromClient::Back, Parts::new());
         for (id, body) in questions {
@@ -206,23 +216,6 @@ impl Core {
         }
         drop(again);
         self.flush(true);
-    }
-
-    /// Questions to a controller that is gone are refused, since it may have done what was asked; those
-    /// that can be asked again are given.
-    fn refuse_open_questions(&self) -> Vec<(u64, Request)> {
-        let text = "the controller was killed before it answered, and another has taken its place; \
-                    what was asked may or may not have been done\n\nhint: ask again";
-        let mut replies = self.replies.lock();
-        let mut again = Vec::new();
-        for (id, question) in replies.open.iter_mut().filter(|(_, asked)| asked.answer.is_none()) {
-            match &question.again {
-                Some(body) => again.push((*id, body.clone())),
-                None => question.answer = Some(Reply::Refused(text.to_owned())),
-            }
-        }
-        self.replied.notify_all();
-        again
     }
 
     /// When [`Core::tell_taken`] is due.

@@ -23,8 +23,9 @@ use crate::wire::{FromClient, Message, SessionId, Stamp, ToClient};
 
 /// Where a client's messages go: an embedded controller's queue, or a session.
 pub trait Uplink: Send + Sync {
-    /// Queues a message; never waits, and wakes nobody: whoever drives next sees it. Fails with the reason if it exceeds a limit of the wire; if
-    /// the session is over it is dropped, since that ends everything anyway.
+    /// Queues a message; never waits, and wakes nobody: whoever drives next sees it. Fails with the
+    /// reason if it exceeds a limit of the wire; if the session is over it is dropped, since that ends
+    /// everything anyway.
     fn push(&self, message: Message<FromClient>) -> Result<(), String>;
     /// Whether submissions are better cut into pieces, as where packets have a size.
     fn wants_pieces(&self) -> bool;

@@ -21,6 +21,23 @@ pub(super) struct Replies {
     pub(super) open: HashMap<u64, Question>,
 }
 
+impl Replies {
+    /// Questions to a controller that is gone are refused, since it may have done what was asked; those
+    /// that can be asked again are given.
+    pub(super) fn refuse_open(&mut self) -> Vec<(u64, Request)> {
+        let text = "the controller was killed before it answered, and another has taken its place; \
+                    what was asked may or may not have been done\n\nhint: ask again";
+        let mut again = Vec::new();
+        for (id, question) in self.open.iter_mut().filter(|(_, asked)| asked.answer.is_none()) {
+            match &question.again {
+                Some(body) => again.push((*id, body.clone())),
+                None => question.answer = Some(Reply::Refused(text.to_owned())),
+            }
+        }
+        again
+    }
+}
+
 impl Core {
     /// Asks; the answer is fetched by [`Core::answer`].
     pub fn ask(&self, body: Request) -> u64 {

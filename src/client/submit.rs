@@ -16,7 +16,7 @@ use crate::wire::{
 };
 
 /// Tasks named in one message.
-const IDS: usize = 10_000;
+pub(super) const IDS: usize = 10_000;
 
 /// What is submitted at once.
 pub struct Submission {

@@ -30,6 +30,8 @@ pub(super) struct Heritage {
     expected: HashMap<EngineId, Expected>,
     /// What is written down for the next one; none if none is to follow.
     ledger: Option<Ledger>,
+    /// Whether it could not be written the last time.
+    is_failing: bool,
 }
 
 /// An engine of before that has not come back.
@@ -61,7 +63,8 @@ impl Heritage {
         if home.is_some() {
             ledger.show(directory)?;
         }
-        Ok((Self { is_heir, expected: expected.collect(), ledger: Some(ledger) }, left))
+        let (expected, ledger) = (expected.collect(), Some(ledger));
+        Ok((Self { is_heir, expected, ledger, is_failing: false }, left))
     }
 
     /// The lowest number that no engine ever had.
@@ -70,10 +73,12 @@ impl Heritage {
         self.expected.keys().map(|engine| engine.0.saturating_add(1)).fold(next, u32::max)
     }
 
-    /// Writes down what was done since the last call; an engine whose page cannot be written is none
-    /// that could be known later.
+    /// Writes down what was done, and what could not be written before. Of faults in a row the first
+    /// is told.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.ledger.as_mut().map_or(Ok(()), Ledger::flush)
+        let written = self.ledger.as_mut().map_or(Ok(()), Ledger::flush);
+        let first = !std::mem::replace(&mut self.is_failing, written.is_err());
+        if first { written } else { Ok(()) }
     }
 
     /// Something leaves for an engine.

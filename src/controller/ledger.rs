@@ -111,6 +111,14 @@ impl Page {
 
     fn flush(&mut self) -> io::Result<()> {
         let dirty = self.places.take_dirty();
+        let written = self.write(&dirty);
+        if written.is_err() {
+            self.places.is_still_dirty(dirty);
+        }
+        written
+    }
+
+    fn write(&self, dirty: &[(u32, Option<Entry>)]) -> io::Result<()> {
         for run in dirty.chunk_by(|(one, _), (other, _)| one + 1 == *other) {
             let bytes: Vec<u8> = run.iter().flat_map(|(_, entry)| seal(*entry)).collect();
             let at = HEAD as u64 + u64::from(run[0].0) * PLACE as u64;
@@ -217,9 +225,12 @@ impl Ledger {
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let mut outcome = Ok(());
         for engine in std::mem::take(&mut self.dirty) {
-            if let Some(page) = self.pages.get_mut(&engine) {
-                outcome = outcome.and(page.flush());
+            let Some(page) = self.pages.get_mut(&engine) else { continue };
+            let flushed = page.flush();
+            if flushed.is_err() {
+                self.dirty.push(engine);
             }
+            outcome = outcome.and(flushed);
         }
         outcome
     }

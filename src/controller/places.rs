@@ -90,6 +90,11 @@ impl Places {
         dirty
     }
 
+    /// It could not be written; nothing was said since.
+    pub(crate) fn is_still_dirty(&mut self, dirty: Vec<(u32, Option<Entry>)>) {
+        self.dirty = dirty;
+    }
+
     /// The tickets of what the engine holds; for simulations.
     #[cfg(test)]
     pub(crate) fn tickets(&self) -> impl Iterator<Item = u64> {
@@ -104,6 +109,17 @@ mod tests {
 
     const fn entry(ticket: u64) -> Entry {
         (ticket, TaskId { client: ClientId(1), seq: 10 * ticket }, 1)
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later_and_before_what_came_since() {
+        let mut places = Places::default();
+        places.give(entry(1));
+        let dirty = places.take_dirty();
+        assert!(!places.is_dirty());
+        places.is_still_dirty(dirty);
+        places.take_back(1);
+        assert_eq!(places.take_dirty(), [(0, Some(entry(1))), (0, None)]);
     }
 
     #[test]

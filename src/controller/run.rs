@@ -171,7 +171,8 @@ impl Shell {
             self.flush_keep();
             if let Err(fault) = self.heritage.flush() {
                 self.door.note(&format!(
-                    "what was given to engines could not be written down ({fault}); a controller                      that follows this one will not know it"
+                    "what was given to engines cannot be written down ({fault}); until that is made \
+                     up for, a controller that follows this one does not know it"
                 ));
             }
             let deadline = self.reactor.deadline().map(|at| self.epoch + Duration::from_nanos(at));

@@ -38,6 +38,7 @@ pub struct Process {
 
 struct Shared {
     slot: Slot,
+    /// Locked after the slot.
     outbox: RwLock<Outbox<FromEngine>>,
     /// What was told and may have to be told again. Locked after `outbox`.
     kept: Mutex<Kept>,
@@ -318,18 +319,23 @@ impl Life {
             (self.process.exit)(1)
         };
         let Joined { accepted, identity, outbox, events, tally, controller, member } = joined;
+        // Before the locks below: who writes or ends a task holds the slot and then takes these. What is
+        // told meanwhile goes nowhere and, if it is an outcome, is told again.
+        if accepted.resumed {
+            self.shared.slot.resume(tally);
+        } else {
+            self.shared.slot.renew(tally);
+        }
         {
             // Nobody tells anything between what is told again and what is told first.
             let mut current = self.shared.outbox.write();
             let mut kept = self.shared.kept.lock();
             if accepted.resumed {
-                self.shared.slot.resume(tally);
                 for message in kept.again() {
                     // It could be sent before.
                     let _ = outbox.push(message);
                 }
             } else {
-                self.shared.slot.renew(tally);
                 kept.keep(!accepted.lease.is_zero());
             }
             *current = outbox;

@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use super::card::{Card, to_hex};
@@ -24,7 +25,7 @@ use super::pump::{prepare, pump};
 use super::tls::{self, Bound, connector};
 use super::zmq::Lane;
 use crate::wire::Role;
-use crate::wire::limits::SOCKET_PATH_MAX;
+use crate::wire::limits::{HELLO_DEADLINE, SOCKET_PATH_MAX};
 
 /// File name of the socket in its directory.
 const SOCKET: &str = "l";
@@ -77,9 +78,9 @@ impl Bridge {
         let path = inner.path();
         tokio::spawn(async move {
             // Nobody else can have come. Its name is gone from here on.
-            let accepted = inner.listener.accept().await;
+            let accepted = timeout(HELLO_DEADLINE, inner.listener.accept()).await;
             drop(inner);
-            if let Ok((near, _)) = accepted {
+            if let Ok(Ok((near, _))) = accepted {
                 pump(near, far, said).await;
             }
         });

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::card::{from_hex, to_hex, write_private};
+use super::card::{from_hex, read_private, to_hex, write_private};
 use super::directory;
 pub use super::site::{is_far, token as token_of};
 use crate::wire::SessionId;
@@ -67,7 +67,8 @@ pub fn write(directory: &Path, connection: &Connection) -> io::Result<()> {
 /// Reads the connection file.
 pub fn read(directory: &Path) -> io::Result<Connection> {
     check(directory)?;
-    let text = fs::read_to_string(directory.join(CONNECTION))?;
+    let text = read_private(&directory.join(CONNECTION))?;
+    let text = String::from_utf8_lossy(&text);
     let mut lines = text.lines();
     let parsed = (|| {
         if lines.next()? != "oarlock" {

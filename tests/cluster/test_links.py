@@ -120,7 +120,7 @@ def test_errors_output_and_cancellation_go_through_the_gate(far):
         said.get(timeout=PATIENCE)
         assert said.stdout == "from afar\n"
         slow = rc[engine].apply(time.sleep, 600)
-        wait_until(lambda: slow.started is not None or rc.queue_status(engine), "it begins")
+        wait_until(lambda: slow.metadata.started is not None, "it begins")
         slow.cancel()
         with pytest.raises(error.TaskAborted):
             slow.get(timeout=PATIENCE)

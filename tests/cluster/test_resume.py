@@ -250,6 +250,27 @@ def test_a_client_can_be_closed_while_nobody_controls(record, wait_exit):
     start()
 
 
+def test_a_task_that_writes_all_the_time_goes_on_through_it(record, rc, tmp_path, wait_exit):
+    enough = str(tmp_path / "enough")
+
+    def write(engine):
+        import os
+
+        while not os.path.exists(enough):
+            print("x" * 100_000)
+        return engine
+
+    ars = [rc[engine].apply_async(write, engine) for engine in (0, 1)]
+    for _ in range(3):
+        wait_until(lambda: all(ar.metadata.started is not None for ar in ars), "they begin")
+        kill(record, wait_exit)
+        record = start()
+        wait_until(lambda: not rc.away, "the client comes back")
+        assert set(rc.queue_status()) == {"unassigned", 0, 1}
+    (tmp_path / "enough").touch()
+    assert [ar.get(PATIENCE) for ar in ars] == [0, 1]
+
+
 def test_it_may_be_killed_again_and_again(record, rc, tmp_path, wait_exit):
     mark, executions = marking(tmp_path)
     ar = rc.load_balanced_view().map_async(mark, range(6_000), chunksize=1)

@@ -273,6 +273,7 @@ with oarlock.Client(sys.argv[1]) as rc:
     rc.wait_for_engines(1, timeout=60)
     print("connected", flush=True)
     result = rc.load_balanced_view().map(lambda i: -i, range(int(sys.stdin.readline())))
+    print("submitted", flush=True)
     try:
         print(list(result.get(timeout=60)) == [-i for i in range(len(result))], flush=True)
     except Exception as failure:
@@ -286,6 +287,7 @@ def test_a_client_behind_a_partition_goes_on_or_is_told_that_it_was_given_up(par
     parted.cable.cut(parted.cable.here, parted.cable.there)
     client.stdin.write("50\n")
     client.stdin.flush()
+    assert client.stdout.readline() == "submitted\n", "into a cable that is cut"
     parted.cable.mend()
     assert client.stdout.readline() == "True\n"
     client = parted.there("-c", CLIENT, parted.file, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -294,6 +296,7 @@ def test_a_client_behind_a_partition_goes_on_or_is_told_that_it_was_given_up(par
         parted.cable.cut(parted.cable.here, parted.cable.there)
         client.stdin.write("50\n")
         client.stdin.flush()
+        assert client.stdout.readline() == "submitted\n"
         wait_until(lambda: near.ids == [], "the cable is cut for longer than is borne")
         time.sleep(LOST)
         parted.cable.mend()

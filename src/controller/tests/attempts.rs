@@ -2,27 +2,7 @@
 
 use super::kit::*;
 use crate::controller::Effect;
-use crate::wire::{FromClient, FromEngine, Message, Status, Target, ToEngine};
-
-/// As `submit`, with retries.
-fn submit_again(count: usize, retries: u16, target: Target) -> Message<FromClient> {
-    let mut message = submit_to(0, count, 1, target);
-    if let FromClient::Submit { rules, .. } = &mut message.head {
-        rules.retries = retries;
-    }
-    message
-}
-
-/// Engine and attempt of every task given out.
-fn attempts(effects: &[Effect]) -> Vec<(u32, u16)> {
-    let attempt = |effect: &Effect| match effect {
-        Effect::ToEngine(engine, Message { head: ToEngine::Task { attempt, .. }, .. }) => {
-            Some((engine.0, *attempt))
-        }
-        _ => None,
-    };
-    effects.iter().filter_map(attempt).collect()
-}
+use crate::wire::{FromEngine, Status, Target, ToEngine};
 
 fn failed(world: &mut World, engine: u32, seq: u64) -> Vec<Effect> {
     let (status, started, completed) = (Status::Again, START, START + 1);

@@ -303,3 +303,23 @@ pub(super) fn gifts(effects: &[Effect]) -> Vec<(u32, u64)> {
     };
     effects.iter().filter_map(gift).collect()
 }
+
+/// As `submit`, with retries.
+pub(super) fn submit_again(count: usize, retries: u16, target: Target) -> Message<FromClient> {
+    let mut message = submit_to(0, count, 1, target);
+    if let FromClient::Submit { rules, .. } = &mut message.head {
+        rules.retries = retries;
+    }
+    message
+}
+
+/// Engine and attempt of every task given out.
+pub(super) fn attempts(effects: &[Effect]) -> Vec<(u32, u16)> {
+    let attempt = |effect: &Effect| match effect {
+        Effect::ToEngine(engine, Message { head: ToEngine::Task { attempt, .. }, .. }) => {
+            Some((engine.0, *attempt))
+        }
+        _ => None,
+    };
+    effects.iter().filter_map(attempt).collect()
+}

@@ -57,22 +57,7 @@ fn told_all(world: &mut World, engine: u32, ids: Vec<TaskId>) -> Vec<Effect> {
 }
 
 fn with_retries(count: usize, retries: u16) -> Message<FromClient> {
-    let mut message = submit_to(0, count, 1, Target::Any);
-    if let FromClient::Submit { rules, .. } = &mut message.head {
-        rules.retries = retries;
-    }
-    message
-}
-
-/// Engine and attempt of every task given out.
-fn attempts(effects: &[Effect]) -> Vec<(u32, u16)> {
-    let attempt = |effect: &Effect| match effect {
-        Effect::ToEngine(engine, Message { head: ToEngine::Task { attempt, .. }, .. }) => {
-            Some((engine.0, *attempt))
-        }
-        _ => None,
-    };
-    effects.iter().filter_map(attempt).collect()
+    submit_again(count, retries, Target::Any)
 }
 
 #[test]

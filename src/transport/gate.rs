@@ -8,6 +8,7 @@
 //! counted, and named once by its address.
 
 use std::error::Error;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -50,7 +51,7 @@ pub struct Listen {
 pub struct Gate {
     address: SocketAddr,
     accepting: AbortHandle,
-    files: Vec<PathBuf>,
+    _copies: Copies,
     /// Closed when nobody is left whose bytes are carried.
     carried: mpsc::Receiver<()>,
 }
@@ -76,13 +77,9 @@ impl Gate {
         let address = listener.local_addr()?;
         let endpoint = endpoint(&listen.at, address);
         let known = Card::new(&listen.cluster_id, vec![endpoint], &identity.hash(), &token);
-        let files = [&card].into_iter().chain(&listen.copies).cloned().collect::<Vec<_>>();
-        for file in &files {
-            known.write(file).map_err(|error| {
-                let text =
-                    format!("the connection file {} cannot be written: {error}", file.display());
-                io::Error::new(error.kind(), text)
-            })?;
+        let mut copies = Copies { known, files: Vec::new() };
+        for file in [card].into_iter().chain(listen.copies.iter().cloned()) {
+            copies.write(file)?;
         }
         let (carrying, carried) = mpsc::channel(1);
         let porter = Porter {
@@ -96,7 +93,7 @@ impl Gate {
             carrying,
         };
         let accepting = tokio::spawn(Arc::new(porter).accept(listener)).abort_handle();
-        Ok(Self { address, accepting, files, carried })
+        Ok(Self { address, accepting, _copies: copies, carried })
     }
 
     /// Where it listens.
@@ -114,8 +111,39 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         self.accepting.abort();
-        for file in &self.files {
-            // Who finds it knows of a cluster that is gone.
+    }
+}
+
+/// The connection files that were written; those that still tell of this gate go with it, since who
+/// finds one knows of a cluster that is gone.
+struct Copies {
+    known: Card,
+    files: Vec<PathBuf>,
+}
+
+impl fmt::Debug for Copies {
+    /// Without the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.files).finish()
+    }
+}
+
+impl Copies {
+    fn write(&mut self, file: PathBuf) -> io::Result<()> {
+        self.known.write(&file).map_err(|error| {
+            let text = format!("the connection file {} cannot be written: {error}", file.display());
+            io::Error::new(error.kind(), text)
+        })?;
+        self.files.push(file);
+        Ok(())
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        // Another cluster may have been told the same path since.
+        let ours = |file: &&PathBuf| Card::read(file).is_ok_and(|card| card == self.known);
+        for file in self.files.iter().filter(ours) {
             let _ = fs::remove_file(file);
         }
     }
@@ -268,5 +296,25 @@ fn fault(error: &io::Error) -> Fault {
         }
         Kind::UnexpectedEof | Kind::ConnectionReset | Kind::BrokenPipe => Fault::Left,
         _ => Fault::Sealed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_file_that_tells_of_another_gate_by_now_stays() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let card = |name: &str| Card::new(name, vec!["here:1".to_owned()], &[1; 32], &[2; 32]);
+        let mut copies = Copies { known: card("ours"), files: Vec::new() };
+        let [ours, theirs] = ["ours", "theirs"].map(|name| directory.path().join(name));
+        for file in [&ours, &theirs] {
+            copies.write(file.clone()).expect("it is written");
+        }
+        card("theirs").write(&theirs).expect("it is written");
+        drop(copies);
+        assert!(!ours.exists());
+        assert!(theirs.exists());
     }
 }

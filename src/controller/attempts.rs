@@ -50,7 +50,7 @@ impl Turn<'_> {
         let state = &mut *self.state;
         let Some(engine) = state.engines.remove(id) else { return };
         state.ready.set(id, None);
-        if let Some(victim) = engine.cold.asked {
+        if let Some(victim) = engine.asked() {
             state.engines.live(victim).cold.thieves.retain(|thief| *thief != id);
         }
         for func in &engine.cold.funcs {
@@ -77,7 +77,7 @@ impl Turn<'_> {
         }
         // Nobody waits for an answer of this engine any more.
         for thief in &engine.cold.thieves {
-            self.state.engines.live(*thief).cold.asked = None;
+            self.state.engines.live(*thief).stop_asking();
         }
         self.put_back(&back);
         for lane in engine.cold.lanes.iter().copied() {

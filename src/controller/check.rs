@@ -59,7 +59,7 @@ impl State {
         assert_eq!(engine.front, held.first().copied().unwrap_or(TaskKey::NONE), "the front");
         let recalled = held.iter().filter(|key| self.tasks.get(**key).recalled).count();
         assert_eq!(recalled, engine.cold.recalled as usize, "recalled tasks are counted");
-        if let Some(victim) = engine.cold.asked {
+        if let Some(victim) = engine.asked() {
             let victim = self.engines.get(victim).expect("the engine asked lives");
             assert!(victim.cold.thieves.contains(&id), "the engine asked knows for whom");
             assert!(victim.cold.recalled > 0, "there is an answer to wait for");
@@ -72,7 +72,7 @@ impl State {
         }
         for thief in &engine.cold.thieves {
             let thief = self.engines.get(*thief).expect("whoever waits lives");
-            assert_eq!(thief.cold.asked, Some(id), "whoever waits knows for whom");
+            assert_eq!(thief.asked(), Some(id), "whoever waits knows for whom");
         }
         direct + balanced
     }

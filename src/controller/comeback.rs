@@ -26,7 +26,7 @@ impl Turn<'_> {
         let engine = state.engines.live(id);
         engine.push_front(&mut state.tasks, key);
         let others = engine.front.some();
-        if let Some(victim) = engine.cold.asked.take() {
+        if let Some(victim) = engine.stop_asking() {
             state.engines.live(victim).cold.thieves.retain(|thief| *thief != id);
         }
         state.refront(id, self.now.mono);

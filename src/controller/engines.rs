@@ -76,7 +76,7 @@ pub(crate) struct Cold {
     /// Held tasks it was asked to give back.
     pub(crate) recalled: u32,
     /// The engine that was asked to give something back for this one, which holds nothing then.
-    pub(crate) asked: Option<EngineId>,
+    asked: Option<EngineId>,
     /// The engines for which this one was asked.
     pub(crate) thieves: Vec<EngineId>,
     /// Lanes other than the common one that name it.
@@ -96,9 +96,10 @@ const STALLED: u8 = 2;
 const DRAINING: u8 = 4;
 /// It was asked to give something back for another, and nobody has looked since whether it has.
 const ROBBED: u8 = 8;
-
 /// The oldest is among those in `movable`.
 const FRONT: u8 = 16;
+/// Another was asked to give something back for it.
+const ASKING: u8 = 32;
 
 /// In [`Engine::recent`]: a function too many to be remembered, or none.
 const NONE: u8 = u8::MAX;
@@ -155,6 +156,24 @@ impl Engine {
     pub(crate) fn rob(&mut self, thief: EngineId) {
         self.cold.thieves.push(thief);
         self.set(STALLED | ROBBED, true);
+    }
+
+    /// Another was asked to give something back for it.
+    pub(crate) fn ask(&mut self, victim: EngineId) {
+        self.cold.asked = Some(victim);
+        self.set(ASKING, true);
+    }
+
+    /// The engine that was asked to give something back for it.
+    pub(crate) fn asked(&self) -> Option<EngineId> {
+        if self.is(ASKING) { self.cold.asked } else { None }
+    }
+
+    /// It waits for nothing from the engine that was asked, which this says if one was.
+    pub(crate) fn stop_asking(&mut self) -> Option<EngineId> {
+        let asked = self.asked();
+        self.set(ASKING, false);
+        asked
     }
 
     /// The engines for which it was asked, and which wait no longer.

@@ -86,15 +86,22 @@ impl Ranks {
     /// Gives an engine a rank, or takes it away.
     pub(crate) fn set(&mut self, engine: EngineId, rank: Option<u32>) {
         let rank = rank.map(|rank| rank.min(RANK_MAX));
-        let old = self.get(engine);
-        if old == rank {
+        let old = self.nodes.get(engine).copied();
+        if old.map(|node| node.rank) == rank {
             return;
         }
-        if old.is_some() {
-            self.unlink(engine);
+        if let Some(node) = old {
+            self.unlink(node);
         }
-        if let Some(rank) = rank {
-            self.append(engine, rank);
+        let Some(rank) = rank else {
+            self.nodes.remove(engine);
+            return;
+        };
+        let node = self.append(engine, rank);
+        // One that only changes its rank stays where it lies.
+        match self.nodes.get_mut(engine) {
+            Some(place) => *place = node,
+            None => self.nodes.insert(engine, node),
         }
     }
 
@@ -120,7 +127,8 @@ impl Ranks {
         nodes.map(|(engine, node)| (engine, node.rank))
     }
 
-    fn append(&mut self, engine: EngineId, rank: u32) {
+    /// Puts an engine at the end of a chain; gives its node.
+    fn append(&mut self, engine: EngineId, rank: u32) -> Node {
         let at = rank as usize;
         if self.chains.len() <= at {
             self.chains.resize(at + 1, Chain::default());
@@ -132,11 +140,11 @@ impl Ranks {
             None => self.chains[at].head = Some(engine),
         }
         self.used[at / 64] |= 1 << (at % 64);
-        self.nodes.insert(engine, Node { rank, prev, next: None });
+        Node { rank, prev, next: None }
     }
 
-    fn unlink(&mut self, engine: EngineId) {
-        let Some(Node { rank, prev, next }) = self.nodes.remove(engine) else { return };
+    /// Takes a node out of its chain.
+    fn unlink(&mut self, Node { rank, prev, next }: Node) {
         let at = rank as usize;
         match prev {
             Some(prev) => self.node(prev).next = next,

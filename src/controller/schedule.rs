@@ -166,7 +166,7 @@ impl Turn<'_> {
         // Only one that holds nothing has asked for anything.
         let idle = engine.held() == 0;
         engine.push_back(&mut state.tasks, key);
-        if idle && let Some(victim) = engine.cold.asked.take() {
+        if idle && let Some(victim) = engine.stop_asking() {
             state.engines.live(victim).cold.thieves.retain(|thief| *thief != id);
         }
         state.refront(id, self.now.mono);
@@ -213,15 +213,19 @@ impl Turn<'_> {
     /// Asks the engine that holds most for half of what it may not have started, the newest.
     fn steal(&mut self, thief: EngineId) {
         let Some(engine) = self.state.engines.get(thief) else { return };
-        if engine.held() > 0 || engine.is_draining() || engine.cold.asked.is_some() {
+        if engine.held() > 0 || engine.is_draining() || engine.asked().is_some() {
             return;
         }
-        let lanes = std::iter::once(ANY).chain(engine.cold.lanes.iter().copied());
         let loaded = |lane: u32| Some((lane, self.state.lanes.get(lane).movable.last()?));
-        let Some((lane, victim)) = lanes.into_iter().find_map(loaded) else { return };
+        let others = || {
+            // Looked up only if there are any: it lies elsewhere in memory.
+            let named = !self.state.lanes.is_only_any();
+            named.then(|| engine.cold.lanes.iter().copied().find_map(loaded)).flatten()
+        };
+        let Some((lane, victim)) = loaded(ANY).or_else(others) else { return };
         let count = self.state.lanes.get(lane).movable.get(victim).unwrap_or(0).div_ceil(2);
         self.recall(victim, |task_lane| task_lane == lane, count as usize);
-        self.state.engines.live(thief).cold.asked = Some(victim);
+        self.state.engines.live(thief).ask(victim);
         self.state.engines.live(victim).rob(thief);
         self.state.publish(victim);
     }
@@ -260,7 +264,7 @@ impl Turn<'_> {
     /// Feeds engines that wait for no answer any more.
     pub(crate) fn feed_all(&mut self, thieves: &[EngineId]) {
         for thief in thieves {
-            self.state.engines.live(*thief).cold.asked = None;
+            self.state.engines.live(*thief).stop_asking();
         }
         for thief in thieves {
             self.feed(*thief);

@@ -1,13 +1,9 @@
-"""Networks that fail between a controller and who is behind its gate: two namespaces of the kernel
-with a cable between them, and nftables that drop, reset and lose what goes through it.
-
-Where the kernel does not let this user make them, the tests are skipped with the reason. Nothing
-here touches any other network. What follows from a loss is counted in executions and outcomes.
+"""Networks that fail between a controller and who is behind its gate (see `network`). What follows
+from a loss is counted in executions and outcomes.
 """
 
 import collections
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,130 +15,54 @@ import oarlock
 from oarlock import error
 from oarlock.cluster import registry
 
+from .network import HERE, Network, need, need_cuts, run
+
 PATIENCE = 60
 NAME = "parted"
 #: Seconds of silence after which this cluster gives up who is silent.
 LOST = 3.0
-TABLE = "table inet oarlock_test { chain input { type filter hook input priority 0; %s; }; }"
-
-
-class Refused(Exception):
-    """A command did not do what it was to."""
-
-
-def run(*command, check=True):
-    """A command that is done at once."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    if check and done.returncode:
-        raise Refused(f"{' '.join(command)}: {' '.join(done.stderr.split())}")
-
-
-class Cable:
-    """Two namespaces, *here* with the controller and *there*, and what is done to the cable."""
-
-    def __init__(self):
-        stem = f"oar{os.getpid() % 100_000}"
-        self.here, self.there = f"{stem}a", f"{stem}b"
-        self.address = "10.213.7.1"
-
-    def lay(self):
-        for space in (self.here, self.there):
-            run("ip", "netns", "add", space)
-            run("ip", "-n", space, "link", "set", "lo", "up")
-        run("ip", "-n", self.here, "link", "add", "cable", "type", "veth",
-            "peer", "name", "cable", "netns", self.there)  # fmt: skip
-        for space, address in ((self.here, self.address), (self.there, "10.213.7.2")):
-            run("ip", "-n", space, "addr", "add", f"{address}/24", "dev", "cable")
-            run("ip", "-n", space, "link", "set", "cable", "up")
-
-    def take_up(self):
-        for space in (self.here, self.there):
-            run("ip", "netns", "del", space, check=False)
-
-    def inside(self, space, *command):
-        return ["ip", "netns", "exec", space, *command]
-
-    def rule(self, space, rule):
-        self.mend(space)
-        run(*self.inside(space, "nft", TABLE % rule))
-
-    def cut(self, *spaces):
-        """Drop what arrives in these."""
-        for space in spaces:
-            self.rule(space, "iifname cable drop")
-
-    def lose(self, percent):
-        """Lose some of what arrives, on both sides, until the cable is taken up."""
-        for space in (self.here, self.there):
-            run(*self.inside(space, "iptables-legacy", "-A", "INPUT", "-i", "cable", "-m",
-                "statistic", "--mode", "random", "--probability", f"{percent / 100}",
-                "-j", "DROP"))  # fmt: skip
-
-    def mend(self, *spaces):
-        for space in spaces or (self.here, self.there):
-            run(*self.inside(space, "nft", "delete table inet oarlock_test"), check=False)
-
-
-def skip(reason):
-    """Skip; or fail, where the environment says that all of this must be possible."""
-    if os.environ.get("OARLOCK_NETWORK"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def need(tools, trial):
-    """Skip, with the reason, where `trial` of a cable is not possible."""
-    for tool in tools:
-        if shutil.which(tool) is None:
-            skip(f"there is no `{tool}` (Debian: iproute2, nftables, iptables)")
-    cable = Cable()
-    try:
-        cable.lay()
-        trial(cable)
-    except Refused as failure:
-        skip(f"it cannot be tried here: {failure}")
-    finally:
-        cable.take_up()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _cuts():
-    need(("ip", "nft"), lambda cable: cable.cut(cable.here))
+    need_cuts()
 
 
 @pytest.fixture(scope="module")
 def resets():
     """A rule of nftables that resets connections."""
-    rule = "iifname cable meta l4proto tcp reject with tcp reset"
-    need(("ip", "nft"), lambda cable: cable.rule(cable.here, rule))
+    rule = "meta l4proto tcp reject with tcp reset"
+    need(("ip", "nft"), lambda network: network.rule("there", rule, ("here",)))
     return rule
 
 
 @pytest.fixture(scope="module")
 def _losses():
     # nftables have no rule for it in many kernels.
-    need(("iptables-legacy",), lambda cable: cable.lose(1))
+    need(("iptables-legacy",), lambda network: network.lose(1))
 
 
 class Parted:
     """A controller without engines of its own; one engine there, and clients there."""
 
     def __init__(self, directory):
-        self.cable = Cable()
+        self.network = Network()
         self.file = str(directory / "parted.json")
-        self.cable.lay()
+        self.network.lay()
         self.processes = []
         lost = ["--suspect-after", "1", "--lost-after", f"{LOST}", "--lease", "40"]
-        listen = ["--listen", f"{self.cable.address}:0", "--connection-file", self.file]
+        listen = ["--listen", f"{HERE}:0", "--connection-file", self.file]
         start = ["start", "-n", "0", "--daemonize", "--cluster-id", NAME]
-        run(*self.cable.inside(self.cable.here, sys.executable, "-m", "oarlock"),
+        run(*self.network.inside(self.network.here, sys.executable, "-m", "oarlock"),
             *start, *lost, *listen)  # fmt: skip
         (self.record,) = registry.list_clusters()
         self.engine()
 
     def there(self, *command, **options):
         process = subprocess.Popen(
-            self.cable.inside(self.cable.there, sys.executable, *command), text=True, **options
+            self.network.inside(self.network.there["there"], sys.executable, *command),
+            text=True,
+            **options,
         )
         self.processes.append(process)
         return process
@@ -151,7 +71,7 @@ class Parted:
         return self.there("-m", "oarlock.engine", self.file, stdin=subprocess.DEVNULL)
 
     def end(self):
-        self.cable.mend()
+        self.network.mend()
         run(sys.executable, "-m", "oarlock", "stop", NAME, check=False)
         for process in self.processes:
             process.kill()
@@ -159,7 +79,7 @@ class Parted:
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
                     stream.close()
-        self.cable.take_up()
+        self.network.take_up()
 
 
 @pytest.fixture
@@ -217,14 +137,14 @@ def test_a_partition_shorter_than_the_silence_loses_nothing(parted, rc, tmp_path
     engine = rc.ids
     results = rc.load_balanced_view().map(mark, range(300))
     wait_until(lambda: results.progress > 5, "it begins")
-    parted.cable.cut(*(getattr(parted.cable, side) for side in sides))
+    parted.network.cut(*sides)
     # As long as it takes for the controller to look worried, if it is the one that hears nothing.
     if "here" in sides:
         wait_until(lambda: health(rc)["state"] == "suspect", "it looks worrying")
     else:
         # Nobody else sees that the engine hears nothing.
         time.sleep(LOST / 3)
-    parted.cable.mend()
+    parted.network.mend()
     assert list(results.get(timeout=PATIENCE)) == [-item for item in range(300)]
     assert executions() == collections.Counter(range(300))
     assert rc.ids == engine
@@ -239,9 +159,9 @@ def test_an_engine_behind_a_longer_partition_is_lost_and_comes_back_as_a_new_one
     view = rc.load_balanced_view(retries=2)
     results = view.map(mark, range(300))
     wait_until(lambda: results.progress > 5, "it begins")
-    parted.cable.cut(*(getattr(parted.cable, side) for side in sides))
+    parted.network.cut(*sides)
     wait_until(lambda: rc.ids == [], "it is lost")
-    parted.cable.mend()
+    parted.network.mend()
     assert list(results.get(timeout=PATIENCE)) == [-item for item in range(300)]
     assert old not in rc.ids
     assert len(rc.ids) == 1
@@ -255,12 +175,12 @@ def test_what_ran_through_a_partition_ends_once_and_its_late_answer_changes_noth
 ):
     task = rc[rc.ids[0]].apply(gate.hold, 7)
     gate.wait_begun()
-    parted.cable.cut(parted.cable.here, parted.cable.there)
+    parted.network.cut()
     with pytest.raises(error.EngineError):
         task.get(timeout=PATIENCE)
     # It answers into the void, and is there again for others.
     gate.release()
-    parted.cable.mend()
+    parted.network.mend()
     rc.wait_for_engines(1, timeout=PATIENCE)
     assert rc[rc.ids[0]].apply_sync(abs, -1) == 1
     with pytest.raises(error.EngineError):
@@ -284,22 +204,22 @@ with oarlock.Client(sys.argv[1]) as rc:
 def test_a_client_behind_a_partition_goes_on_or_is_told_that_it_was_given_up(parted):
     client = parted.there("-c", CLIENT, parted.file, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert client.stdout.readline() == "connected\n"
-    parted.cable.cut(parted.cable.here, parted.cable.there)
+    parted.network.cut()
     client.stdin.write("50\n")
     client.stdin.flush()
     assert client.stdout.readline() == "submitted\n", "into a cable that is cut"
-    parted.cable.mend()
+    parted.network.mend()
     assert client.stdout.readline() == "True\n"
     client = parted.there("-c", CLIENT, parted.file, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert client.stdout.readline() == "connected\n"
     with oarlock.Client(cluster_id=NAME) as near:
-        parted.cable.cut(parted.cable.here, parted.cable.there)
+        parted.network.cut()
         client.stdin.write("50\n")
         client.stdin.flush()
         assert client.stdout.readline() == "submitted\n"
         wait_until(lambda: near.ids == [], "the cable is cut for longer than is borne")
         time.sleep(LOST)
-        parted.cable.mend()
+        parted.network.mend()
     told = client.stdout.readline()
     assert told.startswith("ControllerLost"), told
     assert "no sign of life" in told, told
@@ -311,7 +231,7 @@ def test_a_client_behind_a_partition_goes_on_or_is_told_that_it_was_given_up(par
 def test_packets_that_are_lost_slow_things_down_and_lose_nothing(parted, rc, tmp_path, percent):
     mark, executions = marking(tmp_path, 0)
     engine = rc.ids
-    parted.cable.lose(percent)
+    parted.network.lose(percent)
     results = rc.load_balanced_view().map(mark, range(500))
     assert list(results.get(timeout=PATIENCE)) == [-item for item in range(500)]
     large = os.urandom(1 << 20)
@@ -329,18 +249,18 @@ def test_connections_that_are_reset_again_and_again_end_and_others_follow(
     for _ in range(4):
         wait_until(lambda: rc.ids, "an engine is there")
         (engine,) = rc.ids
-        parted.cable.rule(parted.cable.here, resets)
+        parted.network.rule("there", resets, ("here",))
         wait_until(lambda: engine not in rc.ids, "its connections were reset")  # noqa: B023
-        parted.cable.mend()
+        parted.network.mend()
     assert list(results.get(timeout=PATIENCE)) == [-item for item in range(300)]
     assert set(executions()) == set(range(300))
 
 
 def test_an_engine_that_is_killed_behind_a_partition_is_lost_all_the_same(parted, rc):
-    parted.cable.cut(parted.cable.here, parted.cable.there)
+    parted.network.cut()
     parted.processes[0].send_signal(signal.SIGKILL)
     wait_until(lambda: rc.ids == [], "it is lost")
-    parted.cable.mend()
+    parted.network.mend()
     parted.engine()
     rc.wait_for_engines(1, timeout=PATIENCE)
     assert rc[:].apply_sync(abs, -1) == [1]

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -114,14 +114,23 @@ def _bulk_map(system: System, size: Size) -> Values:
 
 
 def _first_result(system: System, _size: Size) -> Values:
+    return {"first": _until_first(system.iterate)}
+
+
+def _first_lazily(system: System, _size: Size) -> Values:
+    return {"lazy": _until_first(system.iterate_lazily)}
+
+
+def _until_first(iterate: Callable[..., Iterator[Any]]) -> float:
+    """Milliseconds from the call to the first value."""
     begin = time.perf_counter()
-    values = system.iterate(tasks.same, range(10_000))
+    values = iterate(tasks.same, range(10_000))
     first = next(values)
     end = time.perf_counter()
     _require(first == 0, "wrong value")
     for _ in range(99):
         next(values)
-    return {"first": (end - begin) * 1e3}
+    return (end - begin) * 1e3
 
 
 def _array_and_back(system: System, _size: Size) -> Values:
@@ -320,6 +329,7 @@ CASES: Final[dict[str, Case]] = {
         (Metric("rate", "map of 1,000,000 items, default chunks, items/s", higher=True),), _bulk_map
     ),
     "first": Case((Metric("first", "first of 10,000 results by iteration, ms"),), _first_result),
+    "lazy": Case((Metric("lazy", "… where items are read lazily, ms"),), _first_lazily),
     "array": Case(
         (Metric("seconds", "100 MB array to a worker and back, ms", floor="memcpy"),),
         _array_and_back,

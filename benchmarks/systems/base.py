@@ -64,6 +64,10 @@ class System(ABC):
     def iterate(self, f: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
         """Values of a map with one task per item, in order, as early as the system gives them."""
 
+    def iterate_lazily(self, f: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
+        """The same, where items are read no faster than values are taken or tasks sent."""
+        raise Unsupported
+
     def call(self, f: Callable[..., Any], *args: Any) -> Any:
         """One call, waited for."""
         return self.collect([self.submit(f, *args)])[0]

@@ -49,6 +49,9 @@ class _Oarlock(System):
     def iterate(self, f: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
         return iter(self.balanced.map_async(f, items))
 
+    def iterate_lazily(self, f: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
+        return self.balanced.imap(f, items)
+
     def to_all(self, f: Callable[..., Any], value: Any) -> list[Any]:
         values: list[Any] = self.direct.apply_sync(f, value)
         return values

@@ -40,3 +40,5 @@ class Pool(System):
 
     def iterate(self, f: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
         return self.pool.imap(f, items)
+
+    iterate_lazily = iterate

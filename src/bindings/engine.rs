@@ -7,9 +7,9 @@ use pyo3::exceptions::{PyConnectionError, PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use super::arguments::python_version;
 use super::buffers;
 use super::calls::{self, Calls};
-use super::client::python_version;
 use super::fork::Born;
 use crate::engine::{Engine, Process, Work};
 use crate::wire::{Kind, Parts, Status};

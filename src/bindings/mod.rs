@@ -4,6 +4,7 @@
 //! Never knows: the protocol's bytes, scheduling.
 //! Who talks to it: `python/oarlock`, through what `_oarlock.pyi` says.
 
+mod arguments;
 mod buffers;
 mod calls;
 mod client;
@@ -41,12 +42,12 @@ fn serve(
     store: Option<(PathBuf, f64)>,
     listen: Option<(String, String, Vec<PathBuf>)>,
 ) -> PyResult<()> {
-    let python = client::python_version(py);
-    let mut care = client::care(restart, patience)?;
-    care.lease = client::duration("lease", lease)?;
+    let python = arguments::python_version(py);
+    let mut care = arguments::care(restart, patience)?;
+    care.lease = arguments::duration("lease", lease)?;
     let recipe = Recipe { argv, env, log_directory };
     let keeping = |(directory, days): (PathBuf, f64)| {
-        let time = client::duration("the time for which results are stored", days * 86_400.0)?;
+        let time = arguments::duration("the time for which results are stored", days * 86_400.0)?;
         PyResult::Ok(Keeping { directory, time })
     };
     let keeping = store.map(keeping).transpose()?;

@@ -30,11 +30,12 @@ class About:
     def __init__(
         self,
         client: Client,
-        fname: str,
-        targets: int | Sequence[int] | None,
-        single: bool,
-        label: str | None,
-        return_exceptions: bool,
+        fname: str = "unknown",
+        targets: int | Sequence[int] | None = None,
+        *,
+        single: bool = False,
+        label: str | None = None,
+        return_exceptions: bool = False,
     ) -> None:
         self.client = client
         self.fname = fname

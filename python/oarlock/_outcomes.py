@@ -8,7 +8,7 @@ reached.
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oarlock import error
@@ -80,23 +80,13 @@ class Outcomes:
     Args:
         core: the client's compiled part.
         tasks: the tasks.
-        decode: unpickles the parts of a value; None for the ordinary way.
-        on_value: turns the unpickled value of a task into the one given; None to leave it.
     """
 
-    __slots__ = ("_cells", "_core", "_decode", "_on_value", "_tasks")
+    __slots__ = ("_cells", "_core", "_tasks")
 
-    def __init__(
-        self,
-        core: "_oarlock.Client",
-        tasks: "_oarlock.Tasks",
-        decode: Callable[[Sequence[Any]], Any] | None = None,
-        on_value: Callable[[Any], Any] | None = None,
-    ) -> None:
+    def __init__(self, core: "_oarlock.Client", tasks: "_oarlock.Tasks") -> None:
         self._core = core
         self._tasks = tasks
-        self._decode: Callable[[Sequence[Any]], Any] = decode or loads
-        self._on_value = on_value
         self._cells: list[Any] = [UNREAD] * len(tasks)
 
     def source(self, index: int) -> tuple[Cells, int]:
@@ -127,11 +117,8 @@ class Outcomes:
 
     def _fill(self, cells: list[Any], places: Sequence[int], indexes: Sequence[int]) -> None:
         """Put these cells into those places."""
-        if self._decode is loads and self._on_value is None:
-            # Small plain values need not be unpickled one by one.
-            values = self._tasks.values(indexes, UNREAD)
-        else:
-            values = [UNREAD] * len(indexes)
+        # Small plain values need not be unpickled one by one.
+        values = self._tasks.values(indexes, UNREAD)
         for at, index, value in zip(places, indexes, values, strict=True):
             cells[at] = self._read(index) if value is UNREAD else value
 
@@ -157,12 +144,12 @@ class Outcomes:
                     if isinstance(failure, Exception)
                     else error.RemoteError(*_named(failure))
                 )
-            value = self._decode(parts)
+            value = loads(parts)
             if status == PARTIAL:
                 return Partial(
                     [_item(value_or_marker, tasks.engine(index)) for value_or_marker in value]
                 )
-            return value if self._on_value is None else self._on_value(value)
+            return value
         except MemoryError:
             raise  # says nothing about the task; the next attempt may succeed
         except Exception as cause:

@@ -1,8 +1,9 @@
 """One result made of several, and several of one."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ._about import About
 from ._outcomes import Picked
 
 if TYPE_CHECKING:
@@ -17,16 +18,16 @@ def split(result: "AsyncResult") -> tuple["AsyncResult", ...]:
         return (result,)
     shape, targets, pieces = result._shape(), result._targets, []
     for index in range(len(result._tasks)):
-        piece = AsyncResult(
+        about = About(
             result._client,
-            result._tasks.pick([index]),
-            fname=result._fname,
-            targets=targets[index : index + 1] if isinstance(targets, Sequence) else targets,
+            result._fname,
+            targets[index : index + 1] if isinstance(targets, Sequence) else targets,
             single=result._single_result,
             label=result._label,
             return_exceptions=result._return_exceptions,
-            cells=Picked([result._read().source(index)]),
         )
+        cells = Picked([result._read().source(index)])
+        piece = AsyncResult(about, result._tasks.pick([index]), cells=cells)
         piece._map = shape
         pieces.append(piece)
     return tuple(pieces)
@@ -60,20 +61,21 @@ def join(results: Sequence["AsyncResult"], *, listed: bool = False) -> "AsyncRes
         )
     tasks = type(first._tasks).join([result._tasks for result in results])
     sources = [result._read().source(i) for result in results for i in range(len(result._tasks))]
-    common: dict[str, Any] = {
-        "fname": first._fname,
-        "label": first._label,
-        "targets": _targets(results),
-        "return_exceptions": any(result._return_exceptions for result in results),
-        "cells": Picked(sources),
-    }
+    about = About(
+        first._client,
+        first._fname,
+        _targets(results),
+        label=first._label,
+        return_exceptions=any(result._return_exceptions for result in results),
+    )
+    cells = Picked(sources)
     shape = first._shape()
     if shape is not None and all(result._shape() == shape for result in results):
         ordered, chunked, join_parts = shape
         return AsyncMapResult(
-            first._client, tasks, ordered=ordered, chunked=chunked, join_parts=join_parts, **common
+            about, tasks, ordered=ordered, chunked=chunked, join_parts=join_parts, cells=cells
         )
-    return AsyncResult(first._client, tasks, **common)
+    return AsyncResult(about, tasks, cells=cells)
 
 
 def _targets(results: Sequence["AsyncResult"]) -> list[int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ALL_COMPLETED
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -21,8 +21,6 @@ _UNSET: Any = object()
 class Recorded(LazyFuture):
     """The side of a result that says what its tasks gave and how they fared."""
 
-    _decode: Callable[[Sequence[Any]], Any] | None = None
-    _on_value: Callable[[Any], Any] | None = None
     _cells: Cells | None = None
     _value: Any = None
     _failure: Any = _UNSET
@@ -32,7 +30,7 @@ class Recorded(LazyFuture):
     def _read(self) -> Cells:
         if self._cells is not None:
             return self._cells
-        return self._keep(Outcomes(self._client._core, self._tasks, self._decode, self._on_value))
+        return self._keep(Outcomes(self._client._core, self._tasks))
 
     def _keep(self, made: Cells) -> Cells:
         """Make these the cells unless there are some; gives the same ones to all threads."""
@@ -49,7 +47,7 @@ class Recorded(LazyFuture):
         The short way to the value of most calls. It is taken only before anybody has read cells,
         and whoever reads them later finds the same one.
         """
-        if not self._about.single or self._cells is not None or self._decode or self._on_value:
+        if not self._about.single or self._cells is not None:
             return False
         value = self._tasks.value(UNREAD)
         if value is UNREAD:

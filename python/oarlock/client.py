@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from oarlock import _forks, _jobs, _oarlock, error
+from oarlock._about import About
 from oarlock._books import KnownMetadata, KnownResults, MsgIds
 from oarlock._cache import Link, link_of
 from oarlock._control import Control
@@ -301,15 +302,7 @@ class Client(Control, Waiting):
         if isinstance(jobs, list) and jobs and all(isinstance(job, AsyncResult) for job in jobs):
             return join(jobs, listed=True)
         tasks = _jobs.lookup(self, _jobs.msg_ids(self, jobs))
-        return AsyncResult(
-            self,
-            tasks,
-            fname="get_result",
-            targets=None,
-            single=_jobs.is_one(jobs),
-            label=None,
-            return_exceptions=False,
-        )
+        return AsyncResult(About(self, "get_result", single=_jobs.is_one(jobs)), tasks)
 
     # --- life
 

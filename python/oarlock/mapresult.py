@@ -8,7 +8,7 @@ where it stands; the items before it are given first.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from .result import AsyncResult
 
 if TYPE_CHECKING:
     from oarlock import _oarlock
-    from oarlock.client import Client
+
+    from ._about import About
 
 
 class AsyncMapResult(AsyncResult):
@@ -37,38 +38,25 @@ class AsyncMapResult(AsyncResult):
 
     def __init__(
         self,
-        client: Client,
+        about: About,
         tasks: _oarlock.Tasks,
         *,
-        fname: str = "unknown",
-        targets: int | Sequence[int] | None = None,
         ordered: bool = True,
         chunked: bool = True,
-        label: str | None = None,
-        return_exceptions: bool = False,
         join_parts: Callable[[list[Any]], Any] | None = None,
-        on_value: Callable[[Any], Any] | None = None,
         cells: Cells | None = None,
     ) -> None:
         """Stand for the tasks of a map; the arguments are for views.
 
         Args:
-            client: whose tasks they are.
+            about: what was asked for, which other results may share.
             tasks: the tasks.
-            fname: what runs, for people.
-            targets: the engines asked for; None if the controller chooses.
             ordered: iterate in order of submission; else of completion.
             chunked: each task's value is a list of items; else one item.
-            label: the user's name for it.
-            return_exceptions: give failures as values.
             join_parts: makes the value of the list of the tasks' values, instead of joining lists.
-            on_value: turns the unpickled value of a task into the one given.
             cells: outcomes shared with other results.
         """
-        super().__init__(
-            client, tasks, fname=fname, targets=targets, label=label,
-            return_exceptions=return_exceptions, on_value=on_value, cells=cells,
-        )  # fmt: skip
+        super().__init__(about, tasks, cells=cells)
         self.ordered = ordered
         self._chunked = chunked
         self._join_parts = join_parts

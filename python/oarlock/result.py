@@ -11,13 +11,12 @@ element for each task, also when there is only one).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from oarlock import error
 
-from ._about import About
 from ._future import seconds
 from ._outcomes import Cells, Failed, Partial, failures
 from ._records import Recorded
@@ -25,7 +24,8 @@ from ._walk import Walk
 
 if TYPE_CHECKING:
     from oarlock import _oarlock
-    from oarlock.client import Client
+
+    from ._about import About
 
 
 class AsyncResult(Recorded):
@@ -42,41 +42,17 @@ class AsyncResult(Recorded):
     # Defaults of what few results have, so that making one stays cheap.
     _map: tuple[Any, ...] | None = None  # of a piece of a map: what is needed to join it again
 
-    def __init__(
-        self,
-        client: Client,
-        tasks: _oarlock.Tasks,
-        *,
-        fname: str = "unknown",
-        targets: int | Sequence[int] | None = None,
-        single: bool = False,
-        label: str | None = None,
-        return_exceptions: bool = False,
-        decode: Callable[[Sequence[Any]], Any] | None = None,
-        on_value: Callable[[Any], Any] | None = None,
-        cells: Cells | None = None,
-    ) -> None:
+    def __init__(self, about: About, tasks: _oarlock.Tasks, *, cells: Cells | None = None) -> None:
         """Stand for `tasks`; the arguments are for views.
 
         Args:
-            client: whose tasks they are.
+            about: what was asked for, which other results may share.
             tasks: the tasks.
-            fname: what runs, for people.
-            targets: the engines asked for; None if the controller chooses.
-            single: one task whose value is given bare.
-            label: the user's name for it.
-            return_exceptions: give failures as values.
-            decode: unpickles the parts of a value.
-            on_value: turns the unpickled value of a task into the one given.
             cells: outcomes shared with other results.
         """
         # Not Future.__init__: see `_future`.
-        self._about = About(client, fname, targets, single, label, return_exceptions)
+        self._about = about
         self._tasks = tasks
-        if decode is not None:
-            self._decode = decode
-        if on_value is not None:
-            self._on_value = on_value
         if cells is not None:
             self._cells = cells
 

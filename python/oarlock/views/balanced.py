@@ -149,7 +149,7 @@ class LoadBalancedView(Retried, View):
             client._link.labels.add(tasks.first or 0, 1, label)
         about = self._about
         if about is None or about.fname is not name or about.label is not label:
-            about = self._about = About(client, name, None, True, label, False)
+            about = self._about = About(client, name, single=True, label=label)
         return of_call(about, tasks)
 
     # --- map
@@ -300,16 +300,9 @@ class LoadBalancedView(Retried, View):
         func, body, name = pack_function(self._retried(f))
         batches = batch_rows(sequences) if size == 1 else batch_chunks(sequences, size)
         tasks = self._submit_batches(func, body, batches, label)
-        return AsyncMapResult(
-            self.client,
-            tasks,
-            fname=name,
-            targets=None,
-            ordered=self.ordered if ordered is None else ordered,
-            chunked=size > 1,
-            label=label,
-            return_exceptions=return_exceptions,
-        )
+        about = About(self.client, name, label=label, return_exceptions=return_exceptions)
+        in_order = self.ordered if ordered is None else ordered
+        return AsyncMapResult(about, tasks, ordered=in_order, chunked=size > 1)
 
     def _send(
         self,
@@ -362,17 +355,10 @@ class LoadBalancedView(Retried, View):
         tasks = self._submit_with(
             func, body, lambda: self._send(func, _oarlock.APPLY, payloads, None, failed), label
         )
-        return AsyncMapResult(
-            self.client,
-            tasks,
-            fname=name,
-            targets=None,
-            chunked=False,
-            label=label,
-            join_parts=join,
-            ordered=options.get("ordered", self.ordered),
-            return_exceptions=options.get("return_exceptions", False),
-        )
+        keep = options.get("return_exceptions", False)
+        about = About(self.client, name, label=label, return_exceptions=keep)
+        in_order = options.get("ordered", self.ordered)
+        return AsyncMapResult(about, tasks, ordered=in_order, chunked=False, join_parts=join)
 
 
 def _require_neutral(name: str, value: Any, neutral: tuple[Any, ...]) -> None:

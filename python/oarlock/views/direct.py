@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from oarlock import _oarlock, namespace, partition
+from oarlock._about import About
 from oarlock.mapresult import AsyncMapResult
 from oarlock.result import AsyncResult
 from oarlock.serialize import dumps, pack_function
@@ -160,16 +161,8 @@ class DirectView(NamespaceView):
                 ),
                 label,
             )
-        return AsyncMapResult(
-            client,
-            tasks,
-            fname=name,
-            targets=engines,
-            ordered=True,
-            chunked=True,
-            label=label,
-            return_exceptions=return_exceptions,
-        )
+        about = About(client, name, engines, label=label, return_exceptions=return_exceptions)
+        return AsyncMapResult(about, tasks)
 
     def _part_count(self, n: int, chunksize: int | None) -> int:
         return max(1, min(n, len(resolve(self.client._core, self._targets))))
@@ -186,17 +179,10 @@ class DirectView(NamespaceView):
         # An engine that left since the cut was made hands its part to another.
         engines = [engines[i % len(engines)] for i in range(len(parts))]
         tasks, name = self._each(f, parts, engines)
-        return AsyncMapResult(
-            self.client,
-            tasks,
-            fname=name,
-            targets=engines,
-            chunked=False,
-            label=self.label,
-            join_parts=join,
-            ordered=options.get("ordered", True),
-            return_exceptions=options.get("return_exceptions", False),
-        )
+        keep = options.get("return_exceptions", False)
+        about = About(self.client, name, engines, label=self.label, return_exceptions=keep)
+        in_order = options.get("ordered", True)
+        return AsyncMapResult(about, tasks, ordered=in_order, chunked=False, join_parts=join)
 
     def scatter(
         self,
@@ -235,15 +221,8 @@ class DirectView(NamespaceView):
         if flatten:
             parts = [part[0] if len(part) == 1 else part for part in parts]
         tasks, _ = self._each(namespace.push, [({key: part},) for part in parts], engines)
-        result = AsyncResult(
-            client,
-            tasks,
-            fname="scatter",
-            targets=engines,
-            single=isinstance(aim, int),
-            label=self.label,
-            return_exceptions=False,
-        )
+        about = About(client, "scatter", engines, single=isinstance(aim, int), label=self.label)
+        result = AsyncResult(about, tasks)
         if self.block if block is None else block:
             claim(result)
             return None
@@ -274,15 +253,6 @@ class DirectView(NamespaceView):
             lambda: client._core.submit_direct(func, _oarlock.APPLY, engines, parts),
             self.label,
         )
-        result = AsyncMapResult(
-            client,
-            tasks,
-            fname="gather",
-            targets=engines,
-            ordered=True,
-            chunked=False,
-            label=self.label,
-            return_exceptions=False,
-            join_parts=partitioner.join,
-        )
+        about = About(client, "gather", engines, label=self.label)
+        result = AsyncMapResult(about, tasks, chunked=False, join_parts=partitioner.join)
         return claim(result) if (self.block if block is None else block) else result

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from oarlock import _oarlock
+from oarlock._about import About
 from oarlock.result import AsyncResult
 from oarlock.serialize import pack_function
 from oarlock.views import chunks
@@ -88,15 +89,14 @@ class LazyMapIterator(Iterator[Any]):
             if error is not None:
                 raise error
             raise StopIteration
-        result = AsyncResult(
+        about = About(
             self._view.client,
-            self._done[0],
-            fname=self._name,
-            targets=None,
+            self._name,
             single=True,
             label=self._view.label,
             return_exceptions=self._return_exceptions,
         )
+        result = AsyncResult(about, self._done[0])
         try:
             value = result.get()
         except Exception:

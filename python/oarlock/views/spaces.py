@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from oarlock import _oarlock, namespace
+from oarlock._about import About
 from oarlock.result import AsyncResult
 from oarlock.serialize import dumps, pack_function
 from oarlock.views import chunks
@@ -235,15 +236,9 @@ class NamespaceView(Ruled, View):
             lambda: core.submit_direct(func, _oarlock.APPLY, engines, parts, self._rules),
             label,
         )
-        return AsyncResult(
-            client,
-            tasks,
-            fname=fname or name,
-            targets=targets if isinstance(targets, int) else engines,
-            single=isinstance(targets, int),
-            label=label,
-            return_exceptions=False,
-        )
+        single = isinstance(targets, int)
+        asked = targets if isinstance(targets, int) else engines
+        return AsyncResult(About(client, fname or name, asked, single=single, label=label), tasks)
 
     def _each(
         self, f: Callable[..., Any], argument_tuples: Sequence[tuple[Any, ...]], engines: list[int]

@@ -2,10 +2,14 @@
 
 import pytest
 
+from oarlock._about import About
 from oarlock.mapresult import AsyncMapResult
 from oarlock.result import AsyncResult
 
 from .core import Client, Tasks
+
+# What only a map is told; all else its About is.
+SHAPE = ("ordered", "chunked", "join_parts")
 
 
 @pytest.fixture
@@ -21,10 +25,12 @@ def make(client):
     """Makes a result of `count` tasks; its tasks are at ``result._tasks``."""
 
     def make(count=1, kind=AsyncResult, items=None, **options):
+        shape = {key: options.pop(key) for key in SHAPE if key in options}
         if kind is AsyncMapResult:
-            options.setdefault("chunked", items is not None)
+            shape.setdefault("chunked", items is not None)
         elif count == 1:
             options.setdefault("single", True)
-        return kind(client, Tasks.make(client._core, count, items), fname="f", **options)
+        about = About(client, "f", **options)
+        return kind(about, Tasks.make(client._core, count, items), **shape)
 
     return make

@@ -7,6 +7,7 @@ import operator
 import pytest
 
 from oarlock import error
+from oarlock._about import About
 from oarlock.result import AsyncResult
 
 from .core import CANCELLED, ERROR, GONE, LOST, OK, REFUSED, Tasks, finish
@@ -163,20 +164,16 @@ def test_values_by_engine(make):
 
 def test_bytes_freed_by_another_result_are_fetched_again(make, client):
     first = finish(make(), 5)
-    second = AsyncResult(client, first._tasks, single=True)
+    second = AsyncResult(About(client, single=True), first._tasks)
     kept = Tasks.make(client._core, 1)
     kept.end(0, OK, 5)
     client._core.kept["s_0"] = kept
     assert (first.get(), second.get()) == (5, 5)
-    third = AsyncResult(client, first._tasks, single=True)
+    third = AsyncResult(About(client, single=True), first._tasks)
     client._core.kept["s_0"] = refused = Tasks.make(client._core, 1)
     refused.end(0, REFUSED)
     with pytest.raises(error.ResultUnreadable, match="no longer kept"):
         third.get()
-
-
-def test_a_hook_turns_values_into_others(make):
-    assert finish(make(2, on_value=str), 1, 2).get() == ["1", "2"]
 
 
 # --- elements

@@ -20,6 +20,7 @@ from oarlock._cache import Link, link_of
 from oarlock._control import Control
 from oarlock._hints import engines
 from oarlock._parts import join
+from oarlock._place import place_of
 from oarlock._waiting import Waiting
 from oarlock.result import AsyncResult
 from oarlock.views.balanced import LoadBalancedView
@@ -91,7 +92,7 @@ class Client(Control, Waiting):
                 is open to other users, or not (any more) that of the cluster that answers.
             ValueError: For a URL, or a negative time.
         """
-        where = _place(connection_info if directory is None else directory, cluster_id)
+        where = place_of(connection_info if directory is None else directory, cluster_id)
         self._adopt(
             _oarlock.Client.connect(where, timeout, lease, reconnect), cluster, owns_core=True
         )
@@ -367,43 +368,3 @@ class Client(Control, Waiting):
         if self._is_over():
             return f"<oarlock.Client {_CLOSED}>"
         return f"<oarlock.Client {self.session[:8]}: {engines(len(self))}>"
-
-
-def _is_connection_file(path: str) -> bool:
-    """Whether this file tells of a cluster elsewhere, unlike others in a cluster's directory."""
-    try:
-        with open(path, "rb") as file:
-            return b'"oarlock"' in file.read(32)
-    except OSError:
-        return False
-
-
-def _place(given: Any, cluster_id: str) -> str:
-    """The directory of the cluster that is meant."""
-    if given is None:
-        from oarlock.cluster import find
-
-        return find(cluster_id)
-    if isinstance(given, Mapping):
-        if "directory" not in given:
-            raise ValueError("connection_info needs the key 'directory': where the cluster runs")
-        given = given["directory"]
-    path = os.fspath(given)
-    if "://" in path:
-        raise ValueError(f"connection_info is the directory of a cluster, not a URL like {path!r}")
-    if _is_connection_file(path):
-        return str(path)
-    directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
-    # A running controller's directory holds this file, which only its user may read.
-    if not os.path.exists(path) or not os.path.exists(os.path.join(directory, "connection")):
-        from oarlock.cluster import list_clusters
-
-        found = "no controller's files there" if os.path.exists(path) else "no such directory"
-        named = any(record.cluster_id == path for record in list_clusters())
-        hint = (
-            f"did you mean oarlock.Client(cluster_id={path!r})?"
-            if named
-            else "start one with `oarlock start -n 4`"
-        )
-        raise FileNotFoundError(f"no cluster runs in {path!r}: there is {found}\n\nhint: {hint}")
-    return directory

@@ -220,4 +220,4 @@ def test_an_engine_does_not_load_the_clients_side():
 
 def test_clusters_are_known_to_those_who_start_or_find_them_only():
     users = {path for path in users_of("oarlock.cluster") if not path.startswith("cluster/")}
-    assert users <= {"cli.py", "client.py"}
+    assert users <= {"cli.py", "_place.py"}

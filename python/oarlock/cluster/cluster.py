@@ -9,7 +9,6 @@ process. `Ending` is the one place that ends it.
 from __future__ import annotations
 
 import os
-import signal
 import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from oarlock import _oarlock
 
 from . import launch, places
 from ._ending import Ending
+from ._enginecontrol import EngineControl
 from ._engineset import EngineSet
 from ._readiness import wait_ready
 from ._twins import call, twin
@@ -36,7 +36,7 @@ _CLIENT_HINT = (
 )
 
 
-class Cluster:
+class Cluster(EngineControl):
     """Engines on this host, with the controller embedded in this process.
 
     As a context manager it starts everything, waits until the engines are ready, yields a
@@ -262,81 +262,7 @@ class Cluster:
             await self.wait_for_engines()
             return await self.connect_client()
 
-    # --- signal and stop
-
-    async def signal_engines(self, signum: int, engine_set_id: str | None = None) -> None:
-        """Send a signal to the processes of a set of engines (None: of all).
-
-        Raises:
-            KeyError: No set has this id.
-        """
-        number = signal.Signals(signum)
-        for engine_set in self._sets(engine_set_id):
-            await call(engine_set.signal, number)
-
-    async def stop_engines(self, engine_set_id: str | None = None) -> None:
-        """End a set of engines (None: all): asked first, killed when they do not go.
-
-        Raises:
-            KeyError: No set has this id.
-        """
-        for engine_set in self._sets(engine_set_id):
-            await call(engine_set.stop)
-            self._engines.pop(engine_set.id, None)
-
-    async def signal_engine(self, signum: int, engine_id: int) -> None:
-        """Send a signal to the process of one engine.
-
-        Raises:
-            EngineGone: No engine of this cluster has this id.
-        """
-        number = signal.Signals(signum)
-        self._set_of(engine_id)
-        await call(self._running().request, "signal", ([engine_id], number))
-
-    async def stop_engine(self, engine_id: int) -> None:
-        """End one engine: asked first, killed when it does not go. Nobody replaces it.
-
-        Raises:
-            EngineGone: No engine of this cluster has this id.
-        """
-        engine_set = self._set_of(engine_id)
-        await call(engine_set.end, engine_id)
-
-    async def restart_engine(self, engine_id: int) -> int:
-        """End one engine as `stop_engine` does, and start another in its place.
-
-        Returns:
-            The id of the new engine, when it is ready.
-
-        Raises:
-            EngineGone: No engine of this cluster has this id.
-            EngineError: The new one did not become ready; says why.
-            TimeoutError: It took longer than `engine_timeout`.
-
-        Example:
-            >>> import oarlock
-            >>> with oarlock.Cluster(n=2) as rc:
-            ...     new = rc.cluster.restart_engine_sync(0)
-            ...     new, rc.ids
-            (2, [1, 2])
-        """
-        engine_set = self._set_of(engine_id)
-        (new,) = await call(engine_set.restart, [engine_id], self.engine_timeout)
-        return new
-
-    async def restart_engines(self, engine_set_id: str | None = None) -> None:
-        """End the engines of a set (None: of all) and start others in their places.
-
-        The set keeps its id, the engines have new ones; returns when they are ready.
-
-        Raises:
-            KeyError: No set has this id.
-            EngineError: One did not become ready; says why.
-            TimeoutError: They took longer than `engine_timeout`.
-        """
-        for engine_set in self._sets(engine_set_id):
-            await call(engine_set.restart, engine_set.ids(), self.engine_timeout)
+    # --- stop
 
     async def stop_controller(self) -> None:
         """End the controller, and with it engines that still run. Idempotent."""
@@ -354,12 +280,6 @@ class Cluster:
     wait_for_engines_sync = twin(wait_for_engines)
     connect_client_sync = twin(connect_client)
     start_and_connect_sync = twin(start_and_connect)
-    signal_engines_sync = twin(signal_engines)
-    stop_engines_sync = twin(stop_engines)
-    signal_engine_sync = twin(signal_engine)
-    stop_engine_sync = twin(stop_engine)
-    restart_engine_sync = twin(restart_engine)
-    restart_engines_sync = twin(restart_engines)
     stop_controller_sync = twin(stop_controller)
     stop_cluster_sync = twin(stop_cluster)
 
@@ -399,25 +319,6 @@ class Cluster:
                 "or use `with oarlock.Cluster(n=4) as rc:`"
             )
         return core
-
-    def _sets(self, engine_set_id: str | None) -> list[EngineSet]:
-        if engine_set_id is None:
-            return list(self._engines.values())
-        if engine_set_id not in self._engines:
-            raise KeyError(
-                f"no engine set {engine_set_id!r} in this cluster; there are {list(self._engines)}"
-            )
-        return [self._engines[engine_set_id]]
-
-    def _set_of(self, engine_id: int) -> EngineSet:
-        """The set of an engine."""
-        core = self._running()
-        for engine_set in self._engines.values():
-            if engine_id in engine_set.ids():
-                return engine_set
-        from oarlock.views.targets import EngineGone
-
-        raise EngineGone(f"this cluster has no engine {engine_id!r}; there are {core.engine_ids()}")
 
     def _make_ending(self) -> Ending:
         """Claim or make the directory, with the duty to undo it."""

@@ -138,7 +138,8 @@ pub(super) struct Seats {
 
 #[derive(Default)]
 struct Book {
-    seats: BTreeMap<u32, (Arc<Recipe>, Seat)>,
+    /// A seat in which nobody will sit again has no recipe: one holds a whole environment.
+    seats: BTreeMap<u32, (Option<Arc<Recipe>>, Seat)>,
     failures: VecDeque<String>,
 }
 
@@ -147,7 +148,7 @@ impl Seats {
     pub(super) fn open(&self, recipe: Arc<Recipe>, pid: u32) -> u32 {
         let mut book = self.book.lock();
         let number = book.seats.last_key_value().map_or(0, |(last, _)| last + 1);
-        book.seats.insert(number, (recipe, Seat { pid: Some(pid), ..Seat::default() }));
+        book.seats.insert(number, (Some(recipe), Seat { pid: Some(pid), ..Seat::default() }));
         number
     }
 
@@ -155,7 +156,7 @@ impl Seats {
     pub(super) fn recipe(&self, seat: u32) -> Option<Arc<Recipe>> {
         let book = self.book.lock();
         let (recipe, seat) = book.seats.get(&seat)?;
-        (!seat.retired).then(|| recipe.clone())
+        recipe.clone().filter(|_| !seat.retired)
     }
 
     /// A successor was started; `false` if the seat was retired meanwhile.
@@ -182,8 +183,12 @@ impl Seats {
         why: impl FnOnce() -> String,
     ) -> Option<Duration> {
         let mut book = self.book.lock();
-        let (_, seat) = book.seats.get_mut(&seat)?;
-        match seat.left(how, restart) {
+        let (recipe, seat) = book.seats.get_mut(&seat)?;
+        let next = seat.left(how, restart);
+        if !matches!(next, Next::After(_)) {
+            *recipe = None;
+        }
+        match next {
             Next::Nobody => {}
             Next::After(pause) => return Some(pause),
             Next::GivenUp => {
@@ -320,6 +325,7 @@ mod tests {
         seats.retire(&[first]);
         assert!(seats.recipe(first).is_none() && !seats.take(first, 13));
         assert_eq!(seats.left(second, FAILED, false, || "it fell".to_owned()), None);
+        assert!(seats.recipe(second).is_none());
         assert_eq!(seats.failures(), ["it fell"]);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use super::handshake::{kin, peer, say};
 use super::lifeline::Lifeline;
 use super::link::{Lanes, LinkError};
 use super::outbox::{Outbox, Shared};
+use super::refusals::Who;
 use super::session::{self, CloseReason, Kinship, Patience, Pulse, Sink};
 use super::zmq::{Lane, ZmqReceiver, ZmqSender};
 use crate::memory::{Probe, Tally};
@@ -29,7 +29,7 @@ use crate::wire::{Head, Hello, Role, Sign, Welcome};
 pub(crate) struct Far {
     /// As what it proved to know the secret.
     pub(crate) role: Role,
-    pub(crate) address: IpAddr,
+    pub(crate) who: Who,
     /// How much silence is borne on both sides.
     pub(crate) patience: Duration,
 }

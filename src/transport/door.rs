@@ -16,21 +16,16 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, yield_now};
-use tokio::time::{sleep, timeout};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
+use super::accept::{self, accept};
 use super::arrival::{Arrival, Far, refuse};
 use super::directory::{self, DOOR, SocketFile};
 use super::handshake::{Unheard, hear, peer};
 use super::refusals::{Fault, Refusals, Who};
-use super::waiting::Waiting;
 use crate::wire::limits::{HELLO_CONCURRENT, HELLO_DEADLINE};
 use crate::wire::{Hello, SessionId, Sign};
-
-/// First and longest pause after an accept that failed, for instance because the process has no
-/// descriptors left; each is twice the one before.
-pub(crate) const ACCEPT_PAUSE: (Duration, Duration) =
-    (Duration::from_millis(10), Duration::from_millis(500));
 
 /// Who listens.
 #[derive(Clone)]
@@ -123,14 +118,14 @@ impl Door {
             keeper: Arc::new(keeper),
             sender,
             map,
-            waiting: Arc::default(),
             refusals: Arc::clone(&refusals),
         });
         let inner = Arc::clone(&porter);
         let enter: Enter = Arc::new(move |stream, far| {
             tokio::spawn(Arc::clone(&inner).hear_far(stream, far));
         });
-        let accepting = tokio::spawn(porter.accept(listener)).abort_handle();
+        let accepting = accept(porter, listener, Arc::clone(&refusals));
+        let accepting = tokio::spawn(accepting).abort_handle();
         Ok(Self { path, accepting, enter, refusals, _file: file, _lock: lock })
     }
 
@@ -185,8 +180,36 @@ struct Porter<T, F> {
     keeper: Arc<Keeper>,
     sender: mpsc::Sender<T>,
     map: F,
-    waiting: Arc<Waiting>,
     refusals: Arc<Refusals>,
+}
+
+impl accept::Listener for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<(UnixStream, Who)> {
+        let (stream, _) = self.accept().await?;
+        let who = Who::process(stream.peer_cred().ok());
+        Ok((stream, who))
+    }
+}
+
+impl<T, F> accept::Porter for Porter<T, F>
+where
+    T: Send + 'static,
+    F: Fn(Arrival) -> T + Send + Sync + 'static,
+{
+    type Listener = UnixListener;
+    type Guest = Arrival;
+    const PLACES: usize = HELLO_CONCURRENT;
+
+    async fn ask(&self, stream: UnixStream) -> Result<Arrival, Fault> {
+        self.hear(stream, None).await
+    }
+
+    async fn welcome(&self, arrival: Arrival, _who: Who) {
+        // The caller has gone if this fails, and with it the peer.
+        let _ = self.sender.send((self.map)(arrival)).await;
+    }
 }
 
 impl<T, F> Porter<T, F>
@@ -194,58 +217,20 @@ where
     T: Send + 'static,
     F: Fn(Arrival) -> T + Send + Sync + 'static,
 {
-    async fn accept(self: Arc<Self>, listener: UnixListener) {
-        let mut pause = ACCEPT_PAUSE.0;
-        loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    self.refusals.crowded(&error);
-                    // Strangers give way first; those who were let in keep what they have.
-                    if self.waiting.evict() {
-                        yield_now().await;
-                    } else {
-                        sleep(pause).await;
-                        pause = ACCEPT_PAUSE.1.min(pause * 2);
-                    }
-                    continue;
-                }
-            };
-            pause = ACCEPT_PAUSE.0;
-            self.refusals.roomy();
-            let (porter, place) = (Arc::clone(&self), self.waiting.enter(HELLO_CONCURRENT));
-            tokio::spawn(async move {
-                let peer = Who::process(stream.peer_cred().ok());
-                let asked = tokio::select! {
-                    asked = timeout(HELLO_DEADLINE, porter.ask(stream, None)) => asked,
-                    () = place.lost() => Ok(Err(Fault::Silent)),
-                };
-                drop(place);
-                porter.conclude(asked.unwrap_or(Err(Fault::Silent)), peer).await;
-            });
-        }
-    }
-
     /// Hears a peer that has passed the gate, and so has the secret.
     async fn hear_far(self: Arc<Self>, stream: UnixStream, far: Far) {
-        let who = Who::Address(far.address);
-        let asked = timeout(HELLO_DEADLINE, self.ask(stream, Some(far))).await;
-        self.conclude(asked.unwrap_or(Err(Fault::Silent)), who).await;
-    }
+        use accept::Porter as _;
 
-    async fn conclude(&self, asked: Result<Arrival, Fault>, who: Who) {
-        match asked {
-            // The caller has gone if this fails, and with it the peer.
-            Ok(arrival) => {
-                let _ = self.sender.send((self.map)(arrival)).await;
-            }
-            // The connection is dropped, which is answer enough.
-            Err(fault) => self.refusals.count(fault, who),
+        let who = far.who;
+        match timeout(HELLO_DEADLINE, self.hear(stream, Some(far))).await {
+            Ok(Ok(arrival)) => self.welcome(arrival, who).await,
+            Ok(Err(fault)) => self.refusals.count(fault, who),
+            Err(_) => self.refusals.count(Fault::Silent, who),
         }
     }
 
     /// Asks who is there. Faults of a peer that speaks the protocol are told to it.
-    async fn ask(&self, mut stream: UnixStream, far: Option<Far>) -> Result<Arrival, Fault> {
+    async fn hear(&self, mut stream: UnixStream, far: Option<Far>) -> Result<Arrival, Fault> {
         if !matches!(directory::check_peer(&stream), Ok(Ok(()))) {
             return Err(Fault::User);
         }

@@ -19,20 +19,20 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream, lookup_host};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, yield_now};
-use tokio::time::{sleep, timeout};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::accept::{self, accept};
 use super::arrival::Far;
 use super::card::{CARD, Card};
-use super::door::{ACCEPT_PAUSE, Door, Enter};
+use super::door::{Door, Enter};
 use super::place;
 use super::proof::{Answer, Denied, PRELUDE, Wish, check};
 use super::pump::{prepare, pump};
-use super::refusals::{Fault, Refusals, Who};
+use super::refusals::{Fault, Who};
 use super::tls::{Bound, Budget, Identity, TooMuch};
-use super::waiting::Waiting;
 use crate::wire::limits::{GOODBYE, HELLO_DEADLINE, LINK_BUDGET, LINK_CONCURRENT};
 
 /// How a cluster is reached over a network.
@@ -88,11 +88,10 @@ impl Gate {
             patience,
             directory: directory.into(),
             enter: door.enter(),
-            refusals: door.refusals(),
-            waiting: Arc::default(),
             carrying,
         };
-        let accepting = tokio::spawn(Arc::new(porter).accept(listener)).abort_handle();
+        let accepting = accept(Arc::new(porter), listener, door.refusals());
+        let accepting = tokio::spawn(accepting).abort_handle();
         Ok(Self { address, accepting, _copies: copies, carried })
     }
 
@@ -196,46 +195,22 @@ struct Porter {
     patience: Duration,
     directory: PathBuf,
     enter: Enter,
-    refusals: Arc<Refusals>,
-    waiting: Arc<Waiting>,
     carrying: mpsc::Sender<()>,
 }
 
-impl Porter {
-    async fn accept(self: Arc<Self>, listener: TcpListener) {
-        let mut pause = ACCEPT_PAUSE.0;
-        loop {
-            let (stream, address) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    self.refusals.crowded(&error);
-                    // Strangers give way first.
-                    if self.waiting.evict() {
-                        yield_now().await;
-                    } else {
-                        sleep(pause).await;
-                        pause = ACCEPT_PAUSE.1.min(pause * 2);
-                    }
-                    continue;
-                }
-            };
-            pause = ACCEPT_PAUSE.0;
-            self.refusals.roomy();
-            let (porter, place) = (Arc::clone(&self), self.waiting.enter(LINK_CONCURRENT));
-            tokio::spawn(async move {
-                let asked = tokio::select! {
-                    asked = timeout(HELLO_DEADLINE, porter.ask(stream)) => asked,
-                    () = place.lost() => Ok(Err(Fault::Silent)),
-                };
-                drop(place);
-                match asked.unwrap_or(Err(Fault::Silent)) {
-                    Ok((wish, stream)) => porter.lead(wish, stream, address).await,
-                    // The connection is dropped, which is answer enough.
-                    Err(fault) => porter.refusals.count(fault, Who::Address(address.ip())),
-                }
-            });
-        }
+impl accept::Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<(TcpStream, Who)> {
+        let (stream, address) = self.accept().await?;
+        Ok((stream, Who::Address(address.ip())))
     }
+}
+
+impl accept::Porter for Porter {
+    type Listener = TcpListener;
+    type Guest = (Wish, Stream);
+    const PLACES: usize = LINK_CONCURRENT;
 
     /// Has a peer prove who it is, and hears what it wants.
     async fn ask(&self, stream: TcpStream) -> Result<(Wish, Stream), Fault> {
@@ -260,10 +235,10 @@ impl Porter {
     }
 
     /// Leads a peer to where it wants, and carries what is said until it leaves.
-    async fn lead(&self, wish: Wish, mut stream: Stream, address: SocketAddr) {
+    async fn welcome(&self, (wish, mut stream): (Wish, Stream), who: Who) {
         let near = match wish {
             Wish::Door(role) => UnixStream::pair().map(|(near, inner)| {
-                (self.enter)(inner, Far { role, address: address.ip(), patience: self.patience });
+                (self.enter)(inner, Far { role, who, patience: self.patience });
                 near
             }),
             Wish::Lane(name) => UnixStream::connect(self.directory.join(name)).await,

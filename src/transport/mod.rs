@@ -10,8 +10,8 @@
 //! at the door as its lifeline, whose end is the session's end. Nobody who was not let in reaches
 //! a `zeromq` parser, and sessions share nothing, so none can harm another. From the outside in:
 //!
-//! - [`Door`], [`Arrival`], [`connect`]: how sessions begin (`directory`, `handshake`, `door`,
-//!   `waiting`, `arrival`, `dial`), and who was turned away (`refusals`);
+//! - [`Door`], [`Arrival`], [`connect`]: how sessions begin (`directory`, `handshake`, `accept`,
+//!   `waiting`, `door`, `arrival`, `dial`), and who was turned away (`refusals`);
 //! - [`Outbox`], [`Event`], [`Sink`]: what the caller holds of one;
 //! - `session`, `reader`, `writer`, `ticks`: its tasks; `flow` and `inbox`: its books, without any I/O;
 //! - [`place`]: the cluster's directory and its connection file;
@@ -23,6 +23,7 @@
 //!   which way it is to a cluster;
 //! - `link`: what a lane is to the tasks; `zmq`: the one file that knows `zeromq`.
 
+mod accept;
 mod arrival;
 mod bridge;
 mod card;

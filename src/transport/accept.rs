@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
+use super::pace::Pace;
 use super::refusals::{Fault, Refusals, Who};
 use super::waiting::Waiting;
 use crate::wire::limits::HELLO_DEADLINE;
@@ -43,6 +44,11 @@ pub(crate) trait Porter: Send + Sync + 'static {
         stream: <Self::Listener as Listener>::Stream,
     ) -> impl Future<Output = Result<Self::Guest, Fault>> + Send;
 
+    /// How many are heard in a time, if that is bounded.
+    fn pace(&self) -> Option<&Pace> {
+        None
+    }
+
     /// Lets in who answered.
     fn welcome(&self, guest: Self::Guest, who: Who) -> impl Future<Output = ()> + Send;
 }
@@ -56,6 +62,11 @@ pub(crate) async fn accept<P: Porter>(
     let waiting = Arc::<Waiting>::default();
     let mut pause = PAUSE.0;
     loop {
+        while let Some(Err(wait)) = porter.pace().map(Pace::take) {
+            // The others wait with the kernel.
+            refusals.hurried();
+            sleep(wait).await;
+        }
         let (stream, who) = match listener.next().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -81,7 +92,10 @@ pub(crate) async fn accept<P: Porter>(
             };
             drop(place);
             match asked.unwrap_or(Err(Fault::Silent)) {
-                Ok(guest) => porter.welcome(guest, who).await,
+                Ok(guest) => {
+                    porter.pace().inspect(|pace| pace.give_back());
+                    porter.welcome(guest, who).await;
+                }
                 // The connection is dropped, which is answer enough.
                 Err(fault) => refusals.count(fault, who),
             }

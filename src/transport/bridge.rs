@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
+use super::call::{self, CALL, Uncalled};
 use super::card::{Card, to_hex};
 use super::directory::random;
 use super::link::LinkError;
@@ -89,9 +90,16 @@ impl Bridge {
 
     /// Passes the gate: proves to be of the cluster, and says what is wanted.
     async fn call(&self, wish: &Wish) -> Result<(TlsStream<TcpStream>, Duration), Shut> {
-        let stream = self.dial().await?;
+        let mut stream = self.dial().await?;
         // Until it is told how much the controller bears.
         prepare(&stream, Duration::ZERO);
+        let mut called = [0; CALL];
+        stream.read_exact(&mut called).await.map_err(|error| self.explain(error))?;
+        let answer = call::answer(&called, &self.0.token()).map_err(|fault| match fault {
+            Uncalled::Noise => Shut::NotOurs("it does not speak the protocol of oarlock".into()),
+            Uncalled::Version => self.of_another_version(),
+        })?;
+        stream.write_all(&answer).await.map_err(|error| self.explain(error))?;
         let connecting = connector(self.0.certificate())?.connect(tls::name(), stream);
         let mut stream = connecting.await.map_err(|error| self.explain(error))?;
         let said = prelude(wish, &self.0.token(), &stream.bond()?);
@@ -104,15 +112,9 @@ impl Bridge {
                 prepare(stream.get_ref().0, patience);
                 Ok((stream, patience))
             }
-            Some(Answer::Token) => Err(Shut::Refused(format!(
-                "the token of the connection file is not that of cluster {:?} any more; get the \
-                 file anew",
-                self.0.cluster_id
-            ))),
+            Some(Answer::Token) => Err(self.denied()),
             Some(Answer::Absent) => Err(Shut::Nobody("what is wanted is not there".into())),
-            Some(Answer::Version) | None => {
-                Err(Shut::Refused("it speaks another version of the protocol".into()))
-            }
+            Some(Answer::Version) | None => Err(self.of_another_version()),
         }
     }
 
@@ -128,6 +130,18 @@ impl Bridge {
         Err(Shut::Nobody(last.map_or_else(|| "no endpoint".to_owned(), |error| error.to_string())))
     }
 
+    fn denied(&self) -> Shut {
+        Shut::Refused(format!(
+            "the token of the connection file is not that of cluster {:?} any more; get the file anew",
+            self.0.cluster_id
+        ))
+    }
+
+    fn of_another_version(&self) -> Shut {
+        let name = &self.0.cluster_id;
+        Shut::Refused(format!("cluster {name:?} speaks another version of the protocol"))
+    }
+
     /// Says why a handshake failed.
     fn explain(&self, error: io::Error) -> Shut {
         use io::ErrorKind as Kind;
@@ -138,6 +152,9 @@ impl Bridge {
                  not cluster {:?} of that file",
                 self.0.cluster_id
             ));
+        }
+        if tls::is_denied(&error) {
+            return self.denied();
         }
         match error.kind() {
             Kind::UnexpectedEof | Kind::ConnectionReset | Kind::BrokenPipe | Kind::TimedOut => {

@@ -1,11 +1,12 @@
 //! The gate: the one socket of a cluster that others than its own user can reach, and only if it was
 //! asked for.
 //!
-//! Whoever connects has a place among few, a deadline and a budget of bytes in which to complete a
-//! TLS handshake and to prove that it knows the cluster's secret (`proof`). Only then is it led to
-//! the door or to the lane it names, and its bytes are carried there. So nothing of a stranger reaches
-//! a parser of messages, and nothing is allocated for a number it says. Whoever is turned away is
-//! counted, and named once by its address.
+//! Whoever connects has a place among few, a deadline and 40 bytes in which to answer as one who knows
+//! the cluster's secret (`call`). Only for who does is a TLS handshake computed, in which it has a
+//! budget of bytes to prove the same for this very connection and what it wants (`proof`). Only then is
+//! it led to the door or to the lane it names, and its bytes are carried there. So nothing of a
+//! stranger reaches a parser of messages, and nothing is allocated for a number it says. Whoever is
+//! turned away is counted, and named once by its address.
 
 use std::error::Error;
 use std::fmt;
@@ -26,14 +27,16 @@ use tokio_rustls::server::TlsStream;
 
 use super::accept::{self, accept};
 use super::arrival::Far;
+use super::call::{self, DENIED, REPLY};
 use super::card::{CARD, Card};
 use super::door::{Door, Enter};
+use super::pace::Pace;
 use super::place;
 use super::proof::{Answer, Denied, PRELUDE, Wish, check};
 use super::pump::{prepare, pump};
-use super::refusals::{Fault, Who};
+use super::refusals::{Fault, Refusals, Who};
 use super::tls::{Bound, Budget, Identity, TooMuch};
-use crate::wire::limits::{GOODBYE, HELLO_DEADLINE, LINK_BUDGET, LINK_CONCURRENT};
+use crate::wire::limits::{GOODBYE, HELLO_DEADLINE, LINK_BUDGET, LINK_CONCURRENT, LINK_RATE};
 
 /// How a cluster is reached over a network.
 #[derive(Clone, Debug)]
@@ -88,6 +91,8 @@ impl Gate {
             patience,
             directory: directory.into(),
             enter: door.enter(),
+            refusals: door.refusals(),
+            pace: Pace::new(LINK_CONCURRENT as u32, LINK_RATE),
             carrying,
         };
         let accepting = accept(Arc::new(porter), listener, door.refusals());
@@ -195,6 +200,8 @@ struct Porter {
     patience: Duration,
     directory: PathBuf,
     enter: Enter,
+    refusals: Arc<Refusals>,
+    pace: Pace,
     carrying: mpsc::Sender<()>,
 }
 
@@ -209,12 +216,48 @@ impl accept::Listener for TcpListener {
 
 impl accept::Porter for Porter {
     type Listener = TcpListener;
-    type Guest = (Wish, Stream);
+    type Guest = TcpStream;
     const PLACES: usize = LINK_CONCURRENT;
 
-    /// Has a peer prove who it is, and hears what it wants.
-    async fn ask(&self, stream: TcpStream) -> Result<(Wish, Stream), Fault> {
+    /// Hears whether a peer knows the secret, before anything is computed for it.
+    async fn ask(&self, mut stream: TcpStream) -> Result<TcpStream, Fault> {
         prepare(&stream, self.patience);
+        let called = call::call().map_err(|_| Fault::Left)?;
+        let left = |_| Fault::Left;
+        stream.write_all(&called).await.map_err(left)?;
+        let (mut magic, mut sum) = ([0; call::MAGIC], [0; REPLY - call::MAGIC]);
+        stream.read_exact(&mut magic).await.map_err(left)?;
+        if !call::is_answer(magic) {
+            return Err(Fault::Noise);
+        }
+        stream.read_exact(&mut sum).await.map_err(left)?;
+        if call::is_right(&called, &sum, &self.token) {
+            return Ok(stream);
+        }
+        // What it has said beyond would have the kernel forget the answer.
+        let _ = stream.try_read(&mut [0; 4096]);
+        let _ = stream.write_all(&DENIED).await;
+        let _ = stream.shutdown().await;
+        Err(Fault::Token)
+    }
+
+    fn pace(&self) -> Option<&Pace> {
+        Some(&self.pace)
+    }
+
+    async fn welcome(&self, stream: TcpStream, who: Who) {
+        match timeout(HELLO_DEADLINE, self.check(stream)).await {
+            Ok(Ok((wish, stream))) => self.lead(wish, stream, who).await,
+            // The connection is dropped, which is answer enough.
+            Ok(Err(fault)) => self.refusals.count(fault, who),
+            Err(_) => self.refusals.count(Fault::Silent, who),
+        }
+    }
+}
+
+impl Porter {
+    /// Has a peer prove on this very connection who it is, and hears what it wants.
+    async fn check(&self, stream: TcpStream) -> Result<(Wish, Stream), Fault> {
         let stream = Budget::new(stream, LINK_BUDGET);
         let mut stream = self.acceptor.accept(stream).await.map_err(|error| fault(&error))?;
         let mut said = [0; PRELUDE];
@@ -235,7 +278,7 @@ impl accept::Porter for Porter {
     }
 
     /// Leads a peer to where it wants, and carries what is said until it leaves.
-    async fn welcome(&self, (wish, mut stream): (Wish, Stream), who: Who) {
+    async fn lead(&self, wish: Wish, mut stream: Stream, who: Who) {
         let near = match wish {
             Wish::Door(role) => UnixStream::pair().map(|(near, inner)| {
                 (self.enter)(inner, Far { role, who, patience: self.patience });

@@ -19,13 +19,14 @@
 //! - large parts that the peer can map are lent by `flow` and mapped by `reader` (see `memory`);
 //! - `lifeline`: the connection at the door once a session is open;
 //! - [`Gate`] lets peers over a network come to the same door and lanes, encrypted and proved (`tls`,
-//!   `proof`, `card`); `bridge` is the other side of it, `pump` what carries between, and `site` says
+//!   `call`, `proof`, `card`, `pace`); `bridge` is the other side of it, `pump` what carries between, and `site` says
 //!   which way it is to a cluster;
 //! - `link`: what a lane is to the tasks; `zmq`: the one file that knows `zeromq`.
 
 mod accept;
 mod arrival;
 mod bridge;
+mod call;
 mod card;
 mod dial;
 mod directory;
@@ -38,6 +39,7 @@ mod inbox;
 mod lifeline;
 mod link;
 mod outbox;
+mod pace;
 pub mod place;
 mod proof;
 mod pump;

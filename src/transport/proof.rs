@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ring::hmac;
 
+use super::call::VERSION;
 use super::directory::is_name;
 use crate::wire::Role;
 
@@ -20,7 +21,6 @@ pub(crate) const ANSWER: usize = 5;
 pub(crate) const LABEL: &[u8] = b"EXPORTER-oarlock-link";
 
 const MAGIC: &[u8; 8] = b"oarlink\n";
-const VERSION: u16 = 1;
 /// Magic, version, what is wanted, by whom.
 const WISH: usize = 8 + 2 + 1 + 1 + 32;
 

@@ -89,6 +89,8 @@ struct Book {
     named: HashSet<(Who, Fault)>,
     /// Whether the lack of descriptors has been told and not ended.
     crowded: bool,
+    /// Whether it has been told that more come than are heard.
+    hurried: bool,
     /// Open from the start, since it is needed when no descriptor is left.
     log: Option<File>,
 }
@@ -105,7 +107,7 @@ impl Refusals {
             .open(directory.join(LOG))
             .ok();
         let (counts, named) = ([0; FAULTS.len()], HashSet::new());
-        Self(Mutex::new(Book { counts, named, crowded: false, log }))
+        Self(Mutex::new(Book { counts, named, crowded: false, hurried: false, log }))
     }
 
     /// Counts a peer that was turned away.
@@ -139,6 +141,14 @@ impl Refusals {
         let mut book = self.0.lock();
         if std::mem::take(&mut book.crowded) {
             book.tell("peers can be let in again");
+        }
+    }
+
+    /// More come than are heard in a time; told once.
+    pub(crate) fn hurried(&self) {
+        let mut book = self.0.lock();
+        if !std::mem::replace(&mut book.hurried, true) {
+            book.tell("more strangers connect than are heard at a time; those inside go on");
         }
     }
 

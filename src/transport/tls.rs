@@ -24,7 +24,8 @@ use tokio_rustls::rustls::pki_types::{
 use tokio_rustls::rustls::server::NoServerSessionStorage;
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, ServerConfig,
+    SignatureScheme,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -124,6 +125,12 @@ pub(crate) fn is_another(error: &io::Error) -> bool {
         inner,
         Some(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
     )
+}
+
+/// Whether the other said that it will not begin a handshake (`call::DENIED`).
+pub(crate) fn is_denied(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    matches!(inner, Some(Error::AlertReceived(AlertDescription::AccessDenied)))
 }
 
 /// Trusts one certificate. That the other has its key is proved by the handshake's signature.

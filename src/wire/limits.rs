@@ -13,6 +13,9 @@ pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 pub const HELLO_CONCURRENT: usize = 64;
 /// Peers over a network that may be in the handshake at once; for a further one, the oldest gives way.
 pub const LINK_CONCURRENT: usize = 256;
+/// Strangers over a network that are heard in a second; the others wait with the kernel. So each keeps
+/// its place for half a second at least, however many come, and all of them cost a few percent of a core.
+pub const LINK_RATE: u32 = 512;
 /// Bytes that are read of a peer over a network before it has proved who it is.
 pub const LINK_BUDGET: usize = 16 * 1024;
 /// Longest path of a socket; the kernel's own limit is 108 bytes, with the final zero.

@@ -4,10 +4,14 @@ What the gate does with strangers is in ``src/transport/tests/gatecrashers.rs``;
 does.
 """
 
+import collections
+import contextlib
 import json
 import os
+import resource
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -50,6 +54,11 @@ class Far:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         self.processes.append(process)
         return process
+
+    @property
+    def port(self):
+        with open(self.file) as file:
+            return int(json.load(file)["endpoints"][0].rsplit(":", 1)[1])
 
     def client(self, **options):
         return oarlock.Client(self.file, **options)
@@ -203,13 +212,11 @@ def test_the_file_of_another_cluster_lets_nobody_in_and_says_what_is_wrong(far, 
 
 
 def test_strangers_at_the_gate_are_told_once_and_everybody_else_is_served(far):
-    with open(far.file) as file:
-        host, port = json.load(file)["endpoints"][0].rsplit(":", 1)
     frame = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(52, b"\0") + b"\x02\x40" + bytes(7)
     strangers = []
     with far.client() as rc:
         for number in range(1000):
-            stranger = socket.create_connection((host, int(port)), PATIENCE)
+            stranger = socket.create_connection(("127.0.0.1", far.port), PATIENCE)
             if number % 4 == 0:
                 stranger.sendall(frame)
             strangers.append(stranger)
@@ -221,7 +228,7 @@ def test_strangers_at_the_gate_are_told_once_and_everybody_else_is_served(far):
             stranger.close()
         with open(os.path.join(far.record.directory, "door.log")) as log:
             told = log.read()
-        assert told.count("a peer at 127.0.0.1: it did not complete an encrypted handshake") == 1
+        assert told.count("a peer at 127.0.0.1: it does not speak the protocol") == 1
         assert rc[:].apply_sync(abs, -1) == [1]
 
 
@@ -245,3 +252,60 @@ def test_a_place_to_listen_at_is_checked_and_named_in_full(leaks):
     assert done.returncode == 1
     assert "--listen" in done.stderr
     leaks.check()
+
+
+def handshakes(port, count, spoil):
+    """So many strangers, each of which says what a peer would, but for its answer to the call."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    answers = collections.Counter()
+    for _ in range(count):
+        sent = ssl.MemoryBIO()
+        with pytest.raises(ssl.SSLWantReadError):
+            context.wrap_bio(ssl.MemoryBIO(), sent).do_handshake()
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as stranger:
+            call = stranger.recv(64)
+            with contextlib.suppress(ConnectionError):
+                stranger.sendall(spoil(call) + sent.read())
+                answers[stranger.recv(1)] += 1
+    return answers
+
+
+def seconds_of(pid):
+    """Time that a process has used, of all its threads."""
+    used = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat") as file:
+            used += int(file.read().split()[0])
+    return used / 1e9
+
+
+def test_strangers_have_no_handshakes_computed_and_cost_little_time_and_no_memory(far):
+    port = far.port
+    pid = far.record.pid
+
+    def memory():
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
+    with far.client() as rc:
+        assert rc[:].apply_sync(abs, -1) == [1]
+        before = seconds_of(pid)
+        for _ in range(20):
+            with far.client() as other:
+                assert other.ids == rc.ids
+        session = (seconds_of(pid) - before) / 20
+        held, before = memory(), seconds_of(pid)
+        wrong = b"oarhere\n" + bytes(32)
+        assert handshakes(port, 500, lambda call: wrong) == {b"\x15": 500}, "alerts, all of them"
+        assert rc[:].apply_sync(abs, -2) == [2]
+        # Those that do not even try say nothing that anybody would compute.
+        assert not handshakes(port, 500, lambda call: os.urandom(40)).keys() - {b""}
+        assert rc[:].apply_sync(abs, -3) == [3]
+        stranger = (seconds_of(pid) - before) / 1000
+        assert stranger < session / 3, f"{stranger * 1e6:.0f} of {session * 1e6:.0f} µs"
+        assert memory() - held < 16 << 20
+    with open(os.path.join(far.record.directory, "door.log")) as log:
+        told = log.read()
+    assert told.count("a peer at 127.0.0.1: it does not know the token of this cluster") == 1
+    assert told.count("a peer at 127.0.0.1: it does not speak the protocol") == 1

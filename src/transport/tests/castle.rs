@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
 
 use super::kit::{Dir, House, LONG, Peer, Say, TOKEN, dial, hello, with_parts};
-use crate::transport::card::CARD;
+use crate::transport::call;
+use crate::transport::card::{CARD, Card};
 use crate::transport::place::{Connection, write};
 use crate::transport::refusals::Fault;
+use crate::transport::tls::{self, connector};
 use crate::transport::{ConnectError, Gate, Listen};
 
 /// Longer than the tests take, whatever the machine does.
@@ -62,6 +65,22 @@ impl Castle {
         let (accepted, theirs) = theirs.unwrap();
         assert!(accepted.far);
         (ours, theirs)
+    }
+
+    /// A connection on which the call of the gate was answered, and nothing said beyond.
+    pub(super) async fn answered(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.gate.address()).await.unwrap();
+        let mut called = [0; call::CALL];
+        stream.read_exact(&mut called).await.unwrap();
+        stream.write_all(&call::answer(&called, &token()).unwrap()).await.unwrap();
+        stream
+    }
+
+    /// One that is encrypted, on which nothing was said.
+    pub(super) async fn sealed(&self) -> TlsStream<TcpStream> {
+        let hash = Card::read(&self.card()).unwrap().certificate();
+        let stream = self.answered().await;
+        connector(hash).unwrap().connect(tls::name(), stream).await.unwrap()
     }
 
     pub(super) async fn refused(&mut self, card: &std::path::Path) -> ConnectError {

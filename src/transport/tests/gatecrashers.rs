@@ -9,11 +9,10 @@ use tokio::net::TcpStream;
 
 use super::castle::{Castle, PATIENCE, meddler, token};
 use super::kit::{LONG, Say, dial, hello, with_parts};
-use crate::transport::card::Card;
 use crate::transport::proof::{ANSWER, Answer, PRELUDE, Wish, prelude};
 use crate::transport::refusals::{Fault, LOG};
-use crate::transport::tls::{self, Bound, connector};
-use crate::transport::{CloseReason, ConnectError};
+use crate::transport::tls::Bound;
+use crate::transport::{CloseReason, ConnectError, call};
 use crate::wire::Role;
 use crate::wire::limits::{HELLO_DEADLINE, LINK_BUDGET, LINK_CONCURRENT};
 
@@ -52,12 +51,9 @@ async fn a_wrong_token_is_refused_at_the_gate_with_a_reason_and_told_once_per_ad
 #[tokio::test]
 async fn a_proof_that_was_recorded_is_worth_nothing_on_another_connection() {
     let mut castle = Castle::build().await;
-    let hash = Card::read(&castle.card()).unwrap().certificate();
     let mut recorded = None;
     for replayed in [false, true] {
-        let stream = TcpStream::connect(castle.gate.address()).await.unwrap();
-        let connecting = connector(hash.clone()).unwrap().connect(tls::name(), stream);
-        let mut stream = connecting.await.unwrap();
+        let mut stream = castle.sealed().await;
         let bond = stream.bond().unwrap();
         let said: [u8; PRELUDE] =
             *recorded.get_or_insert_with(|| prelude(&Wish::Door(Role::Client), &token(), &bond));
@@ -74,10 +70,7 @@ async fn a_proof_that_was_recorded_is_worth_nothing_on_another_connection() {
 #[tokio::test]
 async fn a_lane_that_nobody_was_told_of_leads_nowhere() {
     let castle = Castle::build().await;
-    let hash = Card::read(&castle.card()).unwrap().certificate();
-    let stream = TcpStream::connect(castle.gate.address()).await.unwrap();
-    let connecting = connector(hash).unwrap().connect(tls::name(), stream);
-    let mut stream = connecting.await.unwrap();
+    let mut stream = castle.sealed().await;
     let wish = Wish::Lane("0123456789abcdef0123456789abcdef".to_owned());
     let said = prelude(&wish, &token(), &stream.bond().unwrap());
     stream.write_all(&said).await.unwrap();
@@ -89,9 +82,7 @@ async fn a_lane_that_nobody_was_told_of_leads_nowhere() {
 #[tokio::test]
 async fn who_proved_to_come_as_a_client_is_not_let_in_as_an_engine() {
     let castle = Castle::build().await;
-    let hash = Card::read(&castle.card()).unwrap().certificate();
-    let stream = TcpStream::connect(castle.gate.address()).await.unwrap();
-    let mut stream = connector(hash).unwrap().connect(tls::name(), stream).await.unwrap();
+    let mut stream = castle.sealed().await;
     let said = prelude(&Wish::Door(Role::Client), &token(), &stream.bond().unwrap());
     stream.write_all(&said).await.unwrap();
     let hello = crate::wire::Hello { token: token(), role: Role::Engine, ..hello() };
@@ -134,21 +125,44 @@ async fn garbage_huge_lengths_and_other_protocols_end_before_anything_is_parsed(
     greeting.resize(64, 0);
     greeting.push(0x02);
     greeting.extend_from_slice(&(1u64 << 62).to_be_bytes());
-    strange(&castle, &greeting, Fault::Sealed).await;
-    strange(&castle, b"GET / HTTP/1.1\r\n\r\n", Fault::Sealed).await;
-    strange(&castle, &vec![0xc0; 1 << 20], Fault::Sealed).await;
+    strange(&castle, &greeting, Fault::Noise).await;
+    strange(&castle, b"GET / HTTP/1.1\r\n\r\n", Fault::Noise).await;
+    strange(&castle, &vec![0xc0; 1 << 20], Fault::Noise).await;
+    // A handshake without an answer to the call, and an answer to another call.
+    strange(&castle, &[22, 3, 1, 2, 0, 1, 0, 1, 0xfc], Fault::Noise).await;
+    let another = call::answer(&call::call().unwrap(), &token()).unwrap();
+    strange(&castle, &another, Fault::Token).await;
+    castle.works().await;
+}
+
+#[tokio::test]
+async fn who_knows_the_secret_and_never_ends_its_handshake_is_bounded_too() {
+    let mut castle = Castle::build().await;
     // Records of TLS without an end, each of them as a handshake may be.
     let record = [&[22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff][..], &vec![0; 0x4000 - 4]].concat();
-    strange(&castle, &record.repeat(64), Fault::TooLong).await;
+    let mut stream = castle.answered().await;
+    let _ = stream.write_all(&record.repeat(64)).await;
+    castle.until_refused(Fault::TooLong, 1).await;
     castle.works().await;
+}
+
+#[tokio::test]
+async fn a_wrong_answer_is_told_by_an_alert_and_no_handshake_is_begun() {
+    let castle = Castle::build().await;
+    let mut stream = TcpStream::connect(castle.gate.address()).await.unwrap();
+    let mut called = [0; call::CALL];
+    stream.read_exact(&mut called).await.unwrap();
+    stream.write_all(&call::answer(&called, &[0; 32]).unwrap()).await.unwrap();
+    let mut told = Vec::new();
+    let _ = stream.read_to_end(&mut told).await;
+    assert_eq!(told, call::DENIED);
+    castle.until_refused(Fault::Token, 1).await;
 }
 
 #[tokio::test]
 async fn what_is_said_within_tls_before_the_proof_is_bounded_too() {
     let castle = Castle::build().await;
-    let hash = Card::read(&castle.card()).unwrap().certificate();
-    let stream = TcpStream::connect(castle.gate.address()).await.unwrap();
-    let mut stream = connector(hash).unwrap().connect(tls::name(), stream).await.unwrap();
+    let mut stream = castle.sealed().await;
     let _ = stream.write_all(&vec![0xdf; 4 * LINK_BUDGET]).await;
     // Its first bytes are no prelude, or it says too much before they are there.
     let turns = async {
@@ -184,9 +198,7 @@ async fn a_thousand_half_open_connections_keep_nobody_waiting_at_the_gate() {
 #[tokio::test]
 async fn who_completes_the_handshake_and_says_nothing_loses_its_place_in_time() {
     let castle = Castle::build().await;
-    let hash = Card::read(&castle.card()).unwrap().certificate();
-    let stream = TcpStream::connect(castle.gate.address()).await.unwrap();
-    let mut stream = connector(hash).unwrap().connect(tls::name(), stream).await.unwrap();
+    let mut stream = castle.sealed().await;
     let end = tokio::time::timeout(HELLO_DEADLINE + LONG, stream.read(&mut [0; 16])).await;
     assert!(!matches!(end.expect("an end"), Ok(1..)));
     castle.until_refused(Fault::Silent, 1).await;

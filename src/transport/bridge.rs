@@ -20,6 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::call::{self, CALL, Uncalled};
 use super::card::{Card, to_hex};
 use super::directory::random;
+use super::guard::Guard;
 use super::link::LinkError;
 use super::proof::{ANSWER, Answer, Wish, prelude};
 use super::pump::{prepare, pump};
@@ -82,7 +83,8 @@ impl Bridge {
             let accepted = timeout(HELLO_DEADLINE, inner.listener.accept()).await;
             drop(inner);
             if let Ok(Ok((near, _))) = accepted {
-                pump(near, far, said).await;
+                // A fault of the controller's ends the session as a broken connection does.
+                let _ = pump(near, far, Some(Guard::new()), said).await;
             }
         });
         Ok((Lane::dial(&path).await?, carrying))
@@ -167,7 +169,7 @@ impl Bridge {
 
 fn carry(near: UnixStream, far: TlsStream<TcpStream>) -> Carrying {
     let (said, carrying) = oneshot::channel();
-    tokio::spawn(pump(near, far, said));
+    tokio::spawn(pump(near, far, None, said));
     carrying
 }
 

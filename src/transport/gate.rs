@@ -30,6 +30,7 @@ use super::arrival::Far;
 use super::call::{self, DENIED, REPLY};
 use super::card::{CARD, Card};
 use super::door::{Door, Enter};
+use super::guard::Guard;
 use super::pace::Pace;
 use super::place;
 use super::proof::{Answer, Denied, PRELUDE, Wish, check};
@@ -279,6 +280,8 @@ impl Porter {
 
     /// Leads a peer to where it wants, and carries what is said until it leaves.
     async fn lead(&self, wish: Wish, mut stream: Stream, who: Who) {
+        // The door bounds what it reads by itself.
+        let guard = matches!(wish, Wish::Lane(_)).then(Guard::new);
         let near = match wish {
             Wish::Door(role) => UnixStream::pair().map(|(near, inner)| {
                 (self.enter)(inner, Far { role, who, patience: self.patience });
@@ -289,7 +292,10 @@ impl Porter {
         match near {
             Ok(near) => {
                 answer_with(&mut stream, Answer::Welcome(self.patience)).await;
-                pump(near, stream, self.carrying.clone()).await;
+                let carried = pump(near, stream, guard, self.carrying.clone()).await;
+                if let Err(fault) = carried {
+                    self.refusals.note(&format!("a lane of {who} was cut off: it sent {fault}"));
+                }
             }
             // No such lane, or no descriptors.
             Err(_) => answer_with(&mut stream, Answer::Absent).await,

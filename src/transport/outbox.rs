@@ -97,7 +97,7 @@ impl<Out: Head> Outbox<Out> {
 
     /// Whether the session has ended.
     pub fn is_closed(&self) -> bool {
-        self.shared.ending.lock().reason.is_some()
+        self.shared.is_ended()
     }
 }
 
@@ -165,6 +165,11 @@ impl Shared {
             // Nobody listens any more if the session has just ended by itself.
             let _ = stop.send(());
         }
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ending.lock().reason.is_some()
     }
 
     /// Ends the session if the goodbye is complete.

@@ -1,15 +1,19 @@
 //! Carries the bytes of one connection to another and back, and their ends.
 //!
 //! Of what was read and not yet written at most [`ROOM`] is held in each direction, so who is slow at
-//! one end slows down the other. It knows nothing of what it carries.
+//! one end slows down the other. It knows nothing of what it carries; what comes from afar on a lane is
+//! looked through on the way (`guard`).
 
 use std::io;
 use std::time::Duration;
 
 use rustix::net::sockopt;
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+
+use super::guard::{Guard, Unlawful};
 
 /// Bytes held in one direction.
 const ROOM: usize = 64 * 1024;
@@ -21,36 +25,62 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from
 const UNCONFIRMED: Duration = Duration::from_secs(30);
 
 /// Carries until both ends have ended, or soon after one has. `said` is dropped when all that the near
-/// end said has been carried.
-pub(crate) async fn pump<S, G>(near: UnixStream, far: S, said: G)
+/// end said has been carried. What comes from the far end passes `guard`, if there is one; a fault ends
+/// it all at once.
+pub(crate) async fn pump<S, G>(
+    near: UnixStream,
+    far: S,
+    guard: Option<Guard>,
+    said: G,
+) -> Result<(), Unlawful>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = split(far);
-    let (out, back) = (carry(near_in, far_out), carry(far_in, near_out));
+    let (out, back) = (carry(near_in, far_out, None), carry(far_in, near_out, guard));
     tokio::pin!(out, back);
-    // How a direction ended does not matter: what it leads to learns that it did.
-    tokio::select! {
+    // How else a direction ended does not matter: what it leads to learns that it did.
+    let ended = tokio::select! {
         _ = &mut out => {
             drop(said);
-            let _ = timeout(LINGER, back).await;
+            timeout(LINGER, back).await.unwrap_or(Ok(()))
         }
-        _ = &mut back => {
-            let _ = timeout(LINGER, out).await;
+        ended = &mut back => {
+            if !matches!(ended, Err(Stopped::Unlawful(_))) {
+                let _ = timeout(LINGER, out).await;
+            }
+            ended
         }
+    };
+    match ended {
+        Err(Stopped::Unlawful(fault)) => Err(fault),
+        Err(Stopped::Io(_)) | Ok(()) => Ok(()),
     }
+}
+
+/// Why a direction ended before its end.
+#[derive(Debug, Error)]
+enum Stopped {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Unlawful(#[from] Unlawful),
 }
 
 async fn carry(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-) -> io::Result<()> {
+    mut guard: Option<Guard>,
+) -> Result<(), Stopped> {
     let mut bytes = vec![0; ROOM];
     let carried = loop {
         match from.read(&mut bytes).await {
             Ok(0) => break Ok(()),
             Ok(count) => {
+                if let Some(guard) = &mut guard {
+                    guard.pass(&bytes[..count])?;
+                }
                 to.write_all(&bytes[..count]).await?;
                 to.flush().await?;
             }
@@ -58,7 +88,7 @@ async fn carry(
         }
     };
     to.shutdown().await?;
-    carried
+    carried.map_err(Stopped::Io)
 }
 
 /// Sets up a connection over a network: small messages leave at once, and the end of a peer that

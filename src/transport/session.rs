@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
+use super::bridge::Carrying;
 use super::link::{Lanes, Receiver, Sender};
 use super::outbox::Shared;
 use super::reader::Reader;
 use super::writer::{TICKS_OF_SILENCE, Writer};
 use crate::memory::Presence;
-use crate::wire::limits::{GOODBYE, HEARTBEAT, SILENCE, SUSPECT};
+use crate::wire::limits::{GOODBYE, HEARTBEAT, SEND_STALL, SILENCE, SUSPECT};
 use crate::wire::{Head, Message};
 
 /// Why a session ended.
@@ -130,6 +132,20 @@ pub(crate) struct Kinship {
     pub(crate) reads_us: bool,
 }
 
+/// Waits until all that was said here has been carried further, where others do that. If one of them
+/// ends before the session does, a connection broke and nobody else would notice: the lifeline may be
+/// whole, and a lane on which nothing is said tells nothing.
+async fn carried(carrying: Vec<Carrying>, shared: Arc<Shared>) {
+    let mut carrying = JoinSet::from_iter(carrying);
+    while carrying.join_next().await.is_some() {
+        if !shared.is_ended() {
+            // If it is the end of the peer, the lifeline says so, and what the peer said before counts.
+            sleep(SEND_STALL).await;
+            shared.end(CloseReason::Vanished);
+        }
+    }
+}
+
 /// Runs a session until it ends and tells so. Sockets are closed before the caller is told, so a
 /// caller that is slow to take the news keeps nothing open.
 pub(crate) async fn run<In, T, S, R, L>(
@@ -152,6 +168,7 @@ pub(crate) async fn run<In, T, S, R, L>(
         shared.flow.lock().may_lend();
     }
     let Lanes { ctl: (ctl_out, ctl_in), bulk: (bulk_out, bulk_in), carrying } = lanes;
+    let carried = tokio::spawn(carried(carrying, Arc::clone(&shared)));
     let writer = Writer::new(Arc::clone(&shared), ctl_out, bulk_out, beat, pulse);
     let writer = tokio::spawn(writer.run());
     let reader =
@@ -163,11 +180,6 @@ pub(crate) async fn run<In, T, S, R, L>(
     let reason = shared.shut();
     drop(presence);
     // What was said last may be underway still.
-    let carried = async {
-        for carrying in carrying {
-            let _ = carrying.await;
-        }
-    };
     let _ = timeout(GOODBYE, carried).await;
     if let Some(event) = undelivered {
         let _ = sink.sender.send(event).await;

@@ -13,8 +13,9 @@ use super::kit::{Dir, House, LONG, Peer, Say, TOKEN, dial, hello, with_parts};
 use crate::transport::call;
 use crate::transport::card::{CARD, Card};
 use crate::transport::place::{Connection, write};
+use crate::transport::proof::{ANSWER, Answer, Wish, prelude};
 use crate::transport::refusals::Fault;
-use crate::transport::tls::{self, connector};
+use crate::transport::tls::{self, Bound, connector};
 use crate::transport::{ConnectError, Gate, Listen};
 
 /// Longer than the tests take, whatever the machine does.
@@ -81,6 +82,15 @@ impl Castle {
         let hash = Card::read(&self.card()).unwrap().certificate();
         let stream = self.answered().await;
         connector(hash).unwrap().connect(tls::name(), stream).await.unwrap()
+    }
+
+    /// Says what is wanted, with the proof.
+    pub(super) async fn wish(&self, stream: &mut TlsStream<TcpStream>, wish: &Wish) {
+        let said = prelude(wish, &token(), &stream.bond().unwrap());
+        stream.write_all(&said).await.unwrap();
+        let mut answer = [0; ANSWER];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(Answer::from_bytes(answer), Some(Answer::Welcome(PATIENCE)));
     }
 
     pub(super) async fn refused(&mut self, card: &std::path::Path) -> ConnectError {

@@ -8,13 +8,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::castle::{Castle, PATIENCE, meddler, token};
-use super::kit::{LONG, Say, dial, hello, with_parts};
+use super::kit::{LONG, Peer, Say, dial, hello, sink, with_parts};
 use crate::transport::proof::{ANSWER, Answer, PRELUDE, Wish, prelude};
 use crate::transport::refusals::{Fault, LOG};
 use crate::transport::tls::Bound;
-use crate::transport::{CloseReason, ConnectError, call};
-use crate::wire::Role;
+use crate::transport::{CloseReason, ConnectError, call, handshake};
 use crate::wire::limits::{HELLO_DEADLINE, LINK_BUDGET, LINK_CONCURRENT};
+use crate::wire::{Role, Sign, Welcome};
 
 #[tokio::test]
 async fn another_certificate_is_told_and_nothing_is_said_to_who_has_it() {
@@ -157,6 +157,42 @@ async fn a_wrong_answer_is_told_by_an_alert_and_no_handshake_is_begun() {
     let _ = stream.read_to_end(&mut told).await;
     assert_eq!(told, call::DENIED);
     castle.until_refused(Fault::Token, 1).await;
+}
+
+#[tokio::test]
+async fn what_would_end_the_parser_of_messages_is_cut_off_before_it_has_it() {
+    let mut castle = Castle::build().await;
+    let token = token();
+    let hello = crate::wire::Hello { token: token.clone(), ..hello() };
+    for fault in [&[2, 0x40, 0, 0, 0, 0, 0, 0, 0][..], &[1, 1, 7, 1, 1, 7]] {
+        // A peer with the secret, that does on its lane what none of ours does.
+        let mut door = castle.sealed().await;
+        castle.wish(&mut door, &Wish::Door(Role::Engine)).await;
+        handshake::say(&mut door, &(&hello, None::<Sign>)).await.unwrap();
+        let (sink, events) = sink();
+        let outbox = castle.house.arrival().await.admit((3, false), None, sink).unwrap();
+        let mut ours = Peer { outbox, events };
+        let (welcome, ..): (Welcome, Option<Sign>, bool) =
+            handshake::hear(&mut door).await.unwrap();
+        let Welcome::Accepted { ctl, .. } = welcome else { panic!("{welcome:?}") };
+        let mut lane = castle.sealed().await;
+        castle.wish(&mut lane, &Wish::Lane(ctl)).await;
+        let mut greeting = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0];
+        greeting.extend_from_slice(b"NULL");
+        greeting.resize(64, 0);
+        lane.write_all(&[&greeting, fault].concat()).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(LONG, lane.read_to_end(&mut rest)).await.expect("an end");
+        drop((lane, door));
+        assert_ne!(ours.rest().await.1, CloseReason::Goodbye);
+    }
+    let log = std::fs::read_to_string(castle.house.dir.join(LOG)).unwrap();
+    assert!(
+        log.contains("a lane of a peer at 127.0.0.1 was cut off: it sent a frame of 46"),
+        "{log}"
+    );
+    assert!(log.contains("it sent a message that is none of this protocol"), "{log}");
+    castle.works().await;
 }
 
 #[tokio::test]

@@ -312,7 +312,7 @@ class Client:
 class Engine:
     """The engine's side, used by `oarlock.engine` only."""
     @staticmethod
-    def connect(directory: str, timeout: float = 10.0) -> Engine: ...
+    def connect(directory: str, timeout: float = 10.0, patience: float = 600.0) -> Engine: ...
     id: int
     def next(self, calls: Calls | None = None) -> tuple[Any, ...] | None:
         """The next thing to do: ``("func", func, body)``, ``("forget", func)``,

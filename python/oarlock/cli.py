@@ -71,7 +71,8 @@ def _start(options: argparse.Namespace) -> int:
 
 def _engine(options: argparse.Namespace) -> int:
     """Become an engine; a process of its own would be one more to look after."""
-    command = launch.engine_command(os.path.abspath(options.connection_file))
+    file = os.path.abspath(options.connection_file)
+    command = launch.engine_command(file, f"{options.patience}")
     os.execve(command[0], command, launch.engine_environment())
 
 
@@ -179,6 +180,16 @@ def _count(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of engines") from None
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= launch.LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 on")
+    return seconds
+
+
 def _version() -> str:
     from oarlock import _oarlock
 
@@ -267,6 +278,15 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         metavar="PATH",
         help="a copy of the one that `oarlock start --listen` has written",
+    )
+    engine.add_argument(
+        "--patience",
+        type=_seconds,
+        default=launch.PATIENCE,
+        metavar="S",
+        help="seconds to look for the controller when the network does not lead to it; one that is "
+        "known to have ended is waited for as long as its --lease says "
+        f"(default: {launch.PATIENCE:g})",
     )
     engine.set_defaults(run=_engine)
 

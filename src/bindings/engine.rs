@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyConnectionError, PyKeyboardInterrupt, PyValueError};
+use pyo3::exceptions::{PyConnectionError, PyKeyboardInterrupt};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use super::arguments::python_version;
+use super::arguments::{duration, python_version};
 use super::buffers;
 use super::calls::{self, Calls};
 use super::fork::Born;
@@ -88,10 +88,10 @@ fn exit(code: i32) -> ! {
 #[pymethods]
 impl PyEngine {
     #[staticmethod]
-    #[pyo3(signature = (directory, timeout=10.0))]
-    fn connect(py: Python<'_>, directory: PathBuf, timeout: f64) -> PyResult<Self> {
-        let patience = Duration::try_from_secs_f64(timeout)
-            .map_err(|_| PyValueError::new_err("timeout must be a number of seconds"))?;
+    #[pyo3(signature = (directory, timeout=10.0, patience=600.0))]
+    fn connect(py: Python<'_>, directory: PathBuf, timeout: f64, patience: f64) -> PyResult<Self> {
+        let limit = duration("timeout", timeout)?;
+        let patience = duration("patience", patience)?;
         // SAFETY: always succeeds.
         let main = unsafe { libc::pthread_self() };
         let interrupt = move || {
@@ -100,7 +100,8 @@ impl PyEngine {
         };
         let process = Process { interrupt: Box::new(interrupt), exit };
         let python = python_version(py);
-        let engine = py.detach(move || Engine::join(&directory, patience, python, process));
+        let engine =
+            py.detach(move || Engine::join(&directory, (limit, patience), python, process));
         let born = Born::here();
         Ok(Self {
             born,

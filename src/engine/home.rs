@@ -18,8 +18,37 @@ use crate::transport::{self, Accepted, ConnectError, Event, Outbox, Sink, place}
 use crate::wire::limits::HELLO_DEADLINE;
 use crate::wire::{Before, FromEngine, Hello, Role, SessionId, ToEngine, Underway};
 
-/// The first pause between two attempts to join, and the longest.
+/// The first pause between two attempts to join, and the longest while it is hardly over.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// Later they grow with the time that has passed, to this share of it and no further than that.
+const LATER: (u32, Duration) = (16, Duration::from_secs(10));
+/// How long one attempt may take over a network, where it takes a dozen ways to and fro.
+const FAR_ATTEMPT: Duration = HELLO_DEADLINE.saturating_mul(3);
+
+/// How long a controller is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Search {
+    /// While it is known that none is there.
+    pub(super) none: Duration,
+    /// While nothing is known of it: it may live behind a network that is broken.
+    pub(super) unheard: Duration,
+}
+
+/// Why there is no session.
+enum Missed {
+    /// No controller is there.
+    None(io::Error),
+    /// Nobody knows.
+    Unheard(io::Error),
+    /// Asking again is useless.
+    Final(io::Error),
+}
+
+impl From<io::Error> for Missed {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound { Self::None(error) } else { Self::Final(error) }
+    }
+}
 
 /// Where an engine lives.
 pub(super) struct Home {
@@ -69,34 +98,44 @@ impl Home {
             .is_ok_and(|connection| connection.embedded && has_ended(connection.pid))
     }
 
-    /// Joins, as what it was before if it says so; tries again until `patience` has passed.
+    /// Joins, as what it was before if it says so; tries again as long as `search` says.
     pub(super) async fn join(
         self: Arc<Self>,
-        patience: Duration,
+        search: Search,
         past: Option<Resumed>,
     ) -> io::Result<Joined> {
-        let deadline = Instant::now() + patience;
+        let begun = Instant::now();
+        let longest = if place::is_far(&self.directory) { FAR_ATTEMPT } else { HELLO_DEADLINE };
+        // Since when it is known, without a break, that none is there.
+        let mut none_since = Some(begun);
         let mut pause = PAUSE.0;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let error = match self.try_join(HELLO_DEADLINE.min(left), past.as_ref()).await {
+            let limit = longest.min((begun + search.unheard) - Instant::now());
+            let (error, deadline) = match self.try_join(limit, past.as_ref()).await {
                 Ok(joined) => return Ok(joined),
-                Err(error) => error,
+                Err(Missed::Final(error)) => (error, begun),
+                Err(Missed::Unheard(error)) => {
+                    none_since = None;
+                    (error, begun + search.unheard)
+                }
+                Err(Missed::None(error)) => {
+                    (error, *none_since.get_or_insert_with(Instant::now) + search.none)
+                }
             };
             if self.is_abandoned() {
                 place::clear(&self.directory);
                 return Err(error);
             }
-            let gone = matches!(error.kind(), io::ErrorKind::NotFound);
-            if !gone || !self.directory.exists() || Instant::now() + pause >= deadline {
+            if !self.directory.exists() || Instant::now() + pause >= deadline {
                 return Err(error);
             }
             tokio::time::sleep(transport::jittered(pause)).await;
-            pause = PAUSE.1.min(pause * 2);
+            let later = (begun.elapsed() / LATER.0).min(LATER.1);
+            pause = PAUSE.1.max(later).min(pause * 2);
         }
     }
 
-    async fn try_join(&self, limit: Duration, past: Option<&Resumed>) -> io::Result<Joined> {
+    async fn try_join(&self, limit: Duration, past: Option<&Resumed>) -> Result<Joined, Missed> {
         let tally = Tally::new();
         let identity = past.map_or_else(place::session, |(past, _)| Ok(past.identity))?;
         let before = past.map(|(past, state)| {
@@ -122,8 +161,13 @@ impl Home {
         // connection says so. One behind a gate says itself what is borne.
         let joined = transport::connect(&self.directory, &hello, None, sink, limit).await;
         let (accepted, outbox) = joined.map_err(|error| match error {
-            ConnectError::Refused { .. } | ConnectError::NotOurs { .. } => io::Error::other(error),
-            error => io::Error::new(io::ErrorKind::NotFound, error),
+            ConnectError::Refused { .. } | ConnectError::NotOurs { .. } => {
+                Missed::Final(io::Error::other(error))
+            }
+            ConnectError::Unreachable { .. } | ConnectError::Timeout { .. } => {
+                Missed::Unheard(io::Error::new(io::ErrorKind::NotFound, error))
+            }
+            error => Missed::None(io::Error::new(io::ErrorKind::NotFound, error)),
         })?;
         let controller = if accepted.far { None } else { watch_process(accepted.pid) };
         let stays = !accepted.lease.is_zero() && !accepted.far;

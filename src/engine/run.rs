@@ -15,10 +15,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::home::{Events, Home, Joined, Past, ended};
+use super::home::{Events, Home, Joined, Past, Search, ended};
 use super::kept::Kept;
 use super::slot::{ANNOUNCE_AFTER, Look, Slot, Work};
-use crate::transport::{self, CloseReason, Drive, Event, Outbox, PushError, place};
+use crate::transport::{self, Accepted, CloseReason, Drive, Event, Outbox, PushError, place};
 use crate::wire::limits::{FORCED, QUEUED_MAX};
 use crate::wire::{FromEngine, Message, Parts, Status, ToEngine, Underway};
 
@@ -54,16 +54,19 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Joins the cluster in `directory`; `python` is the version of the interpreter, if any.
+    /// Joins the cluster in `directory`, which may take as long as `limit`; `python` is the version of
+    /// the interpreter, if any. A controller behind a network that breaks is looked for as long as
+    /// `patience` says.
     pub fn join(
         directory: &Path,
-        patience: Duration,
+        (limit, patience): (Duration, Duration),
         python: String,
         process: Process,
     ) -> io::Result<Self> {
         let runtime = transport::runtime()?;
         let home = Arc::new(Home::new(directory, python));
-        let mut joined = runtime.block_on(home.clone().join(patience, None))?;
+        let search = Search { none: limit, unheard: limit };
+        let mut joined = runtime.block_on(home.clone().join(search, None))?;
         let shared = Arc::new(Shared {
             slot: Slot::default(),
             outbox: RwLock::new(joined.outbox.clone()),
@@ -75,7 +78,7 @@ impl Engine {
         shared.kept.lock().keep(!joined.accepted.lease.is_zero());
         let poked = shared.clone();
         let drive = Drive::new(runtime, move || poked.outbox.read().poke());
-        let life = Life::new(shared.clone(), home, process, joined);
+        let life = Life::new(shared.clone(), home, process, joined, patience);
         let thread = Mutex::new(Some(drive.start(life.live())?));
         Ok(Self { shared, drive, thread })
     }
@@ -177,6 +180,8 @@ struct Life {
     joining: Option<Joining>,
     /// What this engine was in the last session.
     past: Past,
+    /// How long a controller is looked for that may live behind a broken network.
+    patience: Duration,
     /// See [`Joined`]; kept until there is another session.
     member: Option<File>,
     /// Whether the controller asked this engine to end.
@@ -200,7 +205,13 @@ struct Session {
 type Joining = Pin<Box<dyn Future<Output = io::Result<Joined>> + Send>>;
 
 impl Life {
-    fn new(shared: Arc<Shared>, home: Arc<Home>, process: Process, joined: Joined) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        home: Arc<Home>,
+        process: Process,
+        joined: Joined,
+        patience: Duration,
+    ) -> Self {
         let Joined { accepted, identity, events, controller, member, .. } = joined;
         let session = Some(Session { events, controller });
         let past = Past { accepted, identity };
@@ -211,6 +222,7 @@ impl Life {
             session,
             joining: None,
             past,
+            patience,
             member,
             asked: false,
             leaving: false,
@@ -290,13 +302,16 @@ impl Life {
             self.end_at.get_or_insert(Instant::now() + GRACE);
             return;
         }
-        let lease = self.past.accepted.lease;
+        let Accepted { lease, far, .. } = self.past.accepted;
+        let none = if lease.is_zero() { LEASE } else { lease };
+        // On its own host a controller that is not heard is one that does not run.
+        let search = Search { none, unheard: if far { none.max(self.patience) } else { none } };
         let joining = if lease.is_zero() {
             self.shared.slot.renew(None);
-            self.home.clone().join(LEASE, None)
+            self.home.clone().join(search, None)
         } else {
             self.shared.slot.suspend();
-            self.home.clone().join(lease, Some((self.past, self.before())))
+            self.home.clone().join(search, Some((self.past, self.before())))
         };
         self.joining = Some(Box::pin(joining));
     }

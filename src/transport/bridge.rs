@@ -38,6 +38,9 @@ pub(crate) enum Shut {
     /// Nobody is there, or what is wanted is not.
     #[error("{0}")]
     Nobody(String),
+    /// The network does not lead there.
+    #[error("{0}")]
+    Unreachable(String),
     /// It is not the cluster of the connection file; nothing was said to it.
     #[error("{0}")]
     NotOurs(String),
@@ -121,15 +124,24 @@ impl Bridge {
     }
 
     async fn dial(&self) -> Result<TcpStream, Shut> {
-        let mut last = None;
+        let mut last = Shut::Nobody("no endpoint".to_owned());
         for endpoint in &self.0.endpoints {
-            match TcpStream::connect(endpoint).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = Some(error),
+            let error = match timeout(HELLO_DEADLINE, TcpStream::connect(endpoint)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                // The host says so: nobody listens there.
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    Shut::Nobody(error.to_string())
+                }
+                // A network that is down, and a name that is not known for now, may come back.
+                Ok(Err(error)) => Shut::Unreachable(error.to_string()),
+                Err(_) => Shut::Unreachable("it does not answer".to_owned()),
+            };
+            // Of several, one that cannot be reached may be the one where it lives.
+            if !matches!(last, Shut::Unreachable(_)) {
+                last = error;
             }
         }
-        // A network that is down, and a name that is not known for now, may come back.
-        Err(Shut::Nobody(last.map_or_else(|| "no endpoint".to_owned(), |error| error.to_string())))
+        Err(last)
     }
 
     fn denied(&self) -> Shut {
@@ -159,8 +171,11 @@ impl Bridge {
             return self.denied();
         }
         match error.kind() {
-            Kind::UnexpectedEof | Kind::ConnectionReset | Kind::BrokenPipe | Kind::TimedOut => {
+            Kind::UnexpectedEof | Kind::ConnectionReset | Kind::BrokenPipe => {
                 Shut::Nobody(error.to_string())
+            }
+            Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable => {
+                Shut::Unreachable(error.to_string())
             }
             _ => Shut::Io(error),
         }

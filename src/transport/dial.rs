@@ -54,6 +54,14 @@ pub enum ConnectError {
         /// What the system said.
         detail: String,
     },
+    /// No way leads there, now: of a network that is broken nobody knows whether the controller lives.
+    #[error("the controller at {} cannot be reached ({detail})", door.display())]
+    Unreachable {
+        /// Where it was looked for.
+        door: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
     /// The controller does not want this process; asking again is useless.
     #[error("the controller at {} refused this process: {reason}", door.display())]
     Refused {
@@ -109,7 +117,7 @@ pub async fn connect<In: Head, Out: Head, T: Send + 'static>(
 /// As [`connect`], but waits for a controller that is not there yet, until `limit` has passed.
 ///
 /// # Errors
-/// As [`connect`]; everything but [`ConnectError::Nobody`] at once.
+/// As [`connect`]; everything but [`ConnectError::Nobody`] and [`ConnectError::Unreachable`] at once.
 pub async fn connect_with_retry<In: Head, Out: Head, T: Send + 'static>(
     directory: &Path,
     hello: &Hello,
@@ -123,7 +131,7 @@ pub async fn connect_with_retry<In: Head, Out: Head, T: Send + 'static>(
         let left = deadline.saturating_duration_since(Instant::now());
         match knock(directory, hello, left).await {
             Ok(opened) => return Ok(opened.start(silence, sink)),
-            Err(error @ ConnectError::Nobody { .. }) => {
+            Err(error @ (ConnectError::Nobody { .. } | ConnectError::Unreachable { .. })) => {
                 let pause = jittered(pause);
                 if Instant::now() + pause >= deadline {
                     return Err(error);

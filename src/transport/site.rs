@@ -78,6 +78,7 @@ impl Site {
                     Ok(Knocked { stream, far: Some(patience), carrying: Some(carrying) })
                 }
                 Err(Shut::Nobody(detail)) => Err(ConnectError::Nobody { door, detail }),
+                Err(Shut::Unreachable(detail)) => Err(ConnectError::Unreachable { door, detail }),
                 Err(Shut::NotOurs(reason)) => Err(ConnectError::NotOurs { door, reason }),
                 Err(Shut::Refused(reason)) => Err(ConnectError::Refused { door, reason }),
                 Err(Shut::Io(error)) => Err(ConnectError::from_io(&door, error)),

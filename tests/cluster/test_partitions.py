@@ -45,12 +45,12 @@ def _losses():
 class Parted:
     """A controller without engines of its own; one engine there, and clients there."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, lease=40):
         self.network = Network()
         self.file = str(directory / "parted.json")
         self.network.lay()
         self.processes = []
-        lost = ["--suspect-after", "1", "--lost-after", f"{LOST}", "--lease", "40"]
+        lost = ["--suspect-after", "1", "--lost-after", f"{LOST}", "--lease", f"{lease}"]
         listen = ["--listen", f"{HERE}:0", "--connection-file", self.file]
         start = ["start", "-n", "0", "--daemonize", "--cluster-id", NAME]
         run(*self.network.inside(self.network.here, sys.executable, "-m", "oarlock"),
@@ -67,8 +67,8 @@ class Parted:
         self.processes.append(process)
         return process
 
-    def engine(self):
-        return self.there("-m", "oarlock.engine", self.file, stdin=subprocess.DEVNULL)
+    def engine(self, *options):
+        return self.there("-m", "oarlock.engine", self.file, *options, stdin=subprocess.DEVNULL)
 
     def end(self):
         self.network.mend()
@@ -168,6 +168,36 @@ def test_an_engine_behind_a_longer_partition_is_lost_and_comes_back_as_a_new_one
     counts = executions()
     assert set(counts) == set(range(300))
     assert max(counts.values()) <= 3, "each at most as often as it may be tried"
+
+
+@pytest.fixture
+def hasty(leaks, tmp_path):
+    """A cluster that is not waited for long when its controller is gone."""
+    cluster = Parted(tmp_path, lease=1)
+    yield cluster
+    cluster.end()
+    leaks.check()
+
+
+def test_an_engine_looks_longer_for_a_controller_that_it_cannot_reach_than_for_one_that_is_gone(
+    hasty,
+):
+    (patient,) = hasty.processes
+    impatient = hasty.engine("1")
+    with oarlock.Client(cluster_id=NAME) as rc:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+        before = rc.ids
+        hasty.network.cut()
+        wait_until(lambda: rc.ids == [], "both are lost")
+        assert impatient.wait(PATIENCE) == 1, "it was told to be content with the lease"
+        assert patient.poll() is None
+        hasty.network.mend()
+        rc.wait_for_engines(1, timeout=PATIENCE)
+        assert rc.ids[0] not in before
+        assert rc[:].apply_sync(abs, -1) == [1]
+    # Its host says so: nobody listens there any more.
+    os.kill(hasty.record.pid, signal.SIGKILL)
+    assert patient.wait(PATIENCE) == 1
 
 
 def test_what_ran_through_a_partition_ends_once_and_its_late_answer_changes_nothing(

@@ -44,7 +44,8 @@ fn process() -> Process {
 /// Runs an engine that answers each task with its own parts, until it is told to end.
 fn echo(directory: PathBuf) -> JoinHandle<usize> {
     std::thread::spawn(move || {
-        let engine = Engine::join(&directory, PATIENCE, String::new(), process()).unwrap();
+        let engine =
+            Engine::join(&directory, (PATIENCE, PATIENCE), String::new(), process()).unwrap();
         let mut count = 0;
         loop {
             match engine.next() {

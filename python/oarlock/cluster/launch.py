@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 # Seconds; beyond it nobody waits.
-_LONGEST = 1e6
+LONGEST = 1e6
 # Seconds for which a killed controller is waited for.
 LEASE = 30.0
+# Seconds for which an engine looks for a controller to which the network does not lead.
+PATIENCE = 600.0
 # Days for which a store keeps results that nobody fetched.
 STORE_DAYS = 7.0
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -41,9 +43,9 @@ class Care:
         store: str | os.PathLike[str] | None = None,
         store_days: float = STORE_DAYS,
     ) -> None:
-        if not 0 <= lease <= _LONGEST:
+        if not 0 <= lease <= LONGEST:
             raise ValueError(f"the lease is a number of seconds from 0 on, but is {lease!r}")
-        if not 0.05 <= suspect_after <= lost_after <= _LONGEST:
+        if not 0.05 <= suspect_after <= lost_after <= LONGEST:
             raise ValueError(
                 "suspect_after and lost_after are seconds from 0.05 on, the first not longer than "
                 f"the second, but are {suspect_after!r} and {lost_after!r}"
@@ -53,7 +55,7 @@ class Care:
                 "a store is for a controller that follows this one, and with a lease of 0 nobody "
                 "waits for it\n\nhint: leave out the lease, or the store"
             )
-        if not 0 < store_days <= _LONGEST:
+        if not 0 < store_days <= LONGEST:
             raise ValueError(f"store_days is a positive number of days, but is {store_days!r}")
         self.restart = bool(restart)
         self.suspect_after = float(suspect_after)
@@ -118,11 +120,11 @@ def engine_count(n: int | None) -> int:
     return n
 
 
-def engine_command(directory: str) -> list[str]:
+def engine_command(directory: str, *options: str) -> list[str]:
     """The command of an engine of the controller in `directory`."""
     # -P: what happens to lie in the current directory must not shadow the engine's own imports;
     # the client's directories follow in OARLOCK_PATH.
-    return [sys.executable, "-P", "-m", "oarlock.engine", directory]
+    return [sys.executable, "-P", "-m", "oarlock.engine", directory, *options]
 
 
 def engine_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

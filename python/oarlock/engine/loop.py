@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["main", "serve"]
 
 
-def main(directory: str) -> int:
+def main(directory: str, patience: float = 600.0) -> int:
     """Be an engine of the controller in `directory` until it ends.
 
     Args:
         directory: Where the controller's door is; or a connection file.
+        patience: Seconds for which the controller of a connection file is looked for when the
+            network does not lead to it.
 
     Returns:
         The exit status: 0, or 1 when there was no controller to serve.
@@ -36,7 +38,7 @@ def main(directory: str) -> int:
     setup.fresh_main()
     setup.prepare_path()
     try:
-        engine = _oarlock.Engine.connect(directory)
+        engine = _oarlock.Engine.connect(directory, patience=patience)
     except OSError as reason:
         print(f"oarlock: this engine found no controller in {directory}: {reason}", file=sys.stderr)
         return 1

@@ -304,6 +304,9 @@ class Control:
     ) -> "Future[None] | None":
         """Send a signal to engine processes, busy or not.
 
+        One on another host sends it to itself, so there a process that was stopped by a signal
+        cannot be told to go on.
+
         Args:
             sig: Number or name. SIGINT makes a running task fail with KeyboardInterrupt.
             targets: Engine ids; None for all.
@@ -338,6 +341,8 @@ class Control:
 
         Raises:
             EngineGone: When an engine is not there.
+            RuntimeError: When one is to be restarted that this cluster did not start, for instance
+                one on another host; then none is.
         """
         self._check()
         if hub:

@@ -201,6 +201,12 @@ impl Keep {
 impl Shell {
     /// Handles what a client said; what is to survive is written first.
     pub(super) fn hear_client(&mut self, now: Now, client: ClientId, message: Message<FromClient>) {
+        if let FromClient::Request { id, body } = &message.head
+            && let Some(body) = self.refuse_elsewhere(body)
+        {
+            let reply = Message::bare(ToClient::Reply { id: *id, body });
+            return self.carry_out_now(Effect::ToClient(client, reply), now);
+        }
         let Some(keep) = self.keep.as_mut().filter(|_| message.head.numbers().is_some()) else {
             return self.handle_at(now, Event::FromClient(client, message));
         };

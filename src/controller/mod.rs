@@ -25,6 +25,7 @@ mod check;
 mod clients;
 mod comeback;
 mod deserted;
+mod elsewhere;
 mod embedded;
 mod engines;
 mod event;

@@ -225,7 +225,7 @@ impl Shell {
                 FromClient::Submit { counts, .. } => counts.len(),
                 _ => 1,
             };
-            self.handle_at(now, Event::FromClient(EMBEDDED, message));
+            self.hear_client(now, EMBEDDED, message);
         }
     }
 
@@ -307,11 +307,7 @@ impl Shell {
                     spawn::kill(engine.pid);
                 }
             }
-            Effect::SignalEngine(engine, number) => {
-                if let Some(engine) = self.engines.get(&engine) {
-                    spawn::signal(engine.pid, number);
-                }
-            }
+            Effect::SignalEngine(engine, number) => self.signal_engine(engine, number),
             Effect::ReplaceEngine(engine) => {
                 if let Some(engine) = self.engines.get(&engine) {
                     self.processes.wants_another(engine.pid);

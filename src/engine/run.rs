@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use rustix::process::{Signal, getpid, kill_process};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -281,8 +282,10 @@ impl Life {
 
     fn take(&mut self, messages: Vec<Message<ToEngine>>) {
         for message in &messages {
-            if let ToEngine::Settled(tickets) = &message.head {
-                self.shared.kept.lock().settle(tickets);
+            match &message.head {
+                ToEngine::Settled(tickets) => self.shared.kept.lock().settle(tickets),
+                ToEngine::Signal(number) => signal_self(*number),
+                _ => {}
             }
         }
         self.asked |= messages.iter().any(|m| matches!(m.head, ToEngine::Shutdown));
@@ -360,6 +363,13 @@ impl Life {
         self.member = member;
         self.past = Past { accepted, identity };
         self.report_at.get_or_insert(Instant::now() + ANNOUNCE_AFTER);
+    }
+}
+
+/// As the controller does to processes of its own host.
+fn signal_self(number: i32) {
+    if let Some(signal) = Signal::from_named_raw(number) {
+        let _ = kill_process(getpid(), signal);
     }
 }
 

@@ -62,13 +62,12 @@ impl Arrival {
 
     /// The peer's process, if it is one of this host: only then is its number worth anything here.
     pub fn pid(&self) -> Option<u32> {
-        self.far.is_none().then_some(self.hello.pid)
+        peer(&self.stream).filter(|_| self.far.is_none())
     }
 
     /// The peer's tally, if it has one that can be seen here.
     pub fn tally(&self) -> Option<Tally> {
-        let pid = peer(&self.stream).filter(|_| self.far.is_none())?;
-        Tally::open(pid, self.hello.tally.as_ref()?)
+        Tally::open(self.pid()?, self.hello.tally.as_ref()?)
     }
 
     /// Lets the peer in under `number`. Returns at once; what is pushed meanwhile goes out when

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Version of everything in `wire`; peers of another version are refused at the door.
-pub const PROTOCOL: u16 = 5;
+pub const PROTOCOL: u16 = 6;
 
 /// Bytes a peer may send before it is authenticated.
 pub const HELLO_MAX: usize = 4096;

@@ -254,6 +254,38 @@ def test_a_place_to_listen_at_is_checked_and_named_in_full(leaks):
     leaks.check()
 
 
+def test_far_engines_send_themselves_the_signals_that_are_meant_for_them(far):
+    process = far.engine()
+    with far.client() as rc:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+        ids = dict(zip(rc[:].apply_sync(os.getpid), rc.ids, strict=True))
+        engine = ids[process.pid]
+        slow = rc[engine].apply(time.sleep, 600)
+        wait_until(lambda: slow.metadata.started is not None, "it begins")
+        rc.send_signal(signal.SIGINT, targets=engine, block=True)
+        with pytest.raises(error.RemoteError) as caught:
+            slow.get(timeout=PATIENCE)
+        assert caught.value.ename == "KeyboardInterrupt"
+        assert rc[engine].apply_sync(abs, -1) == 1
+        rc.send_signal("SIGKILL", targets=engine, block=True)
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+        wait_until(lambda: engine not in rc.ids, "it is gone")
+
+
+def test_far_engines_are_shut_down_and_that_they_cannot_be_restarted_is_said(far):
+    process = far.engine()
+    with far.client() as rc:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+        ids = dict(zip(rc[:].apply_sync(os.getpid), rc.ids, strict=True))
+        engine = ids[process.pid]
+        with pytest.raises(RuntimeError, match=f"engine {engine} was not started by this"):
+            rc.shutdown(restart=True, block=True)
+        assert rc[:].apply_sync(abs, -1) == [1, 1], "all or none"
+        rc.shutdown(engine, block=True)
+        assert process.wait(PATIENCE) == 0
+        assert engine not in rc.ids
+
+
 def handshakes(port, count, spoil):
     """So many strangers, each of which says what a peer would, but for its answer to the call."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

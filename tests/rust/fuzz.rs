@@ -343,7 +343,7 @@ fn first() -> Vec<(&'static str, Vec<u8>)> {
         ("to-client-result", packed(1, vec![ToClient::Result { seq: 4, status, engine: Some(engine), submitted: Some(-1), started: 5, completed: i64::MAX }], &[0, 70_000], true)),
         ("to-client-reply", packed(1, vec![ToClient::Reply { id: 1, body: Reply::QueueStatus(1, vec![(engine, 1, 2, 3)]) }, ToClient::Reply { id: 2, body: Reply::History(vec![(session, 0, 9)]) }], &[], false)),
         ("from-engine", packed(2, vec![FromEngine::Started { id, ticket: 2, at: 1 }, FromEngine::Result { id, ticket: 2, status, started: 1, completed: 2 }, FromEngine::Returned(vec![(id, 2)]), FromEngine::Back(vec![id])], &[30], false)),
-        ("to-engine", packed(3, vec![ToEngine::Task { id, func, kind, ticket: 2, attempt: 3, timeout: 4, force: true }, ToEngine::Recall(vec![id]), ToEngine::Cancel { tasks: vec![id], force: None }, ToEngine::Settled(vec![1, 9]), ToEngine::Shutdown], &[5, 5_000], false)),
+        ("to-engine", packed(3, vec![ToEngine::Task { id, func, kind, ticket: 2, attempt: 3, timeout: 4, force: true }, ToEngine::Recall(vec![id]), ToEngine::Cancel { tasks: vec![id], force: None }, ToEngine::Settled(vec![1, 9]), ToEngine::Signal(15), ToEngine::Shutdown], &[5, 5_000], false)),
         ("hello", spoken(4, &(hello, sign))),
         ("welcome", spoken(5, &(welcome, sign, true))),
         ("refusal", spoken(5, &(Welcome::Refused("no".into()), None::<Sign>, false))),

@@ -224,6 +224,7 @@ impl Model {
             }
             ToEngine::Cancel { tasks, .. } => engine.cancelled.extend(tasks),
             ToEngine::Settled(_) => panic!("nobody keeps anything here"),
+            ToEngine::Signal(_) => panic!("its process can be reached"),
             ToEngine::Shutdown => self.lose_engine(id, true),
         }
         true

@@ -80,8 +80,8 @@ impl Slot {
                         interrupt();
                     }
                 }
-                // Whoever keeps what was told has seen to it.
-                ToEngine::Settled(_) => {}
+                // Whoever keeps what was told, or knows the process, has seen to it.
+                ToEngine::Settled(_) | ToEngine::Signal(_) => {}
                 ToEngine::Shutdown => {
                     inner.entries.clear();
                     inner.ended = true;

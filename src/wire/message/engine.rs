@@ -43,6 +43,8 @@ pub enum ToEngine {
     Settled(Vec<u64>),
     /// End the process when the running task is done; send nothing more.
     Shutdown,
+    /// Send this signal to your own process, which is out of reach from here.
+    Signal(i32),
 }
 
 /// From an engine to the controller.

@@ -51,8 +51,13 @@ fn serve(
         PyResult::Ok(Keeping { directory, time })
     };
     let keeping = store.map(keeping).transpose()?;
-    let listen =
-        listen.map(|(at, cluster_id, copies)| crate::controller::Listen { at, cluster_id, copies });
+    let lease = care.lease;
+    let listen = listen.map(|(at, cluster_id, copies)| crate::controller::Listen {
+        at,
+        cluster_id,
+        copies,
+        lease,
+    });
     py.detach(move || {
         let (keeping, listen) = (keeping.as_ref(), listen.as_ref());
         crate::controller::serve(&directory, python, recipe, count, care, keeping, listen)

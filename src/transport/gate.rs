@@ -37,6 +37,7 @@ use super::proof::{Answer, Denied, PRELUDE, Wish, check};
 use super::pump::{prepare, pump};
 use super::refusals::{Fault, Refusals, Who};
 use super::tls::{Bound, Budget, Identity, TooMuch};
+use super::vigil::Vigil;
 use crate::wire::limits::{GOODBYE, HELLO_DEADLINE, LINK_BUDGET, LINK_CONCURRENT, LINK_RATE};
 
 /// How a cluster is reached over a network.
@@ -48,6 +49,8 @@ pub struct Listen {
     pub cluster_id: String,
     /// Where the connection file is written besides the cluster's directory.
     pub copies: Vec<PathBuf>,
+    /// For how long peers look for another controller if this one is killed; zero if none will come.
+    pub lease: Duration,
 }
 
 /// An open gate; closed when this is dropped. Who has come in stays.
@@ -56,6 +59,7 @@ pub struct Gate {
     address: SocketAddr,
     accepting: AbortHandle,
     _copies: Copies,
+    _vigil: Option<Vigil>,
     /// Closed when nobody is left whose bytes are carried.
     carried: mpsc::Receiver<()>,
 }
@@ -85,6 +89,7 @@ impl Gate {
         for file in [card].into_iter().chain(listen.copies.iter().cloned()) {
             copies.write(file)?;
         }
+        let vigil = Vigil::keep(directory, listen.lease)?;
         let (carrying, carried) = mpsc::channel(1);
         let porter = Porter {
             acceptor: identity.acceptor()?,
@@ -98,7 +103,7 @@ impl Gate {
         };
         let accepting = accept(Arc::new(porter), listener, door.refusals());
         let accepting = tokio::spawn(accepting).abort_handle();
-        Ok(Self { address, accepting, _copies: copies, carried })
+        Ok(Self { address, accepting, _copies: copies, _vigil: vigil, carried })
     }
 
     /// Where it listens.

@@ -19,7 +19,8 @@
 //! - large parts that the peer can map are lent by `flow` and mapped by `reader` (see `memory`);
 //! - `lifeline`: the connection at the door once a session is open;
 //! - [`Gate`] lets peers over a network come to the same door and lanes, encrypted and proved (`tls`,
-//!   `call`, `proof`, `card`, `pace`); `bridge` is the other side of it, `pump` what carries between (past a `guard`), and `site` says
+//!   `call`, `proof`, `card`, `pace`); `bridge` is the other side of it, `pump` what carries between (past a `guard`), `vigil`
+//!   says for how long its peers look for another, and `site` says
 //!   which way it is to a cluster;
 //! - `link`: what a lane is to the tasks; `zmq`: the one file that knows `zeromq`.
 
@@ -50,6 +51,7 @@ mod session;
 mod site;
 mod ticks;
 mod tls;
+mod vigil;
 mod waiting;
 mod writer;
 mod zmq;

@@ -39,9 +39,9 @@ def start(*options):
 class Far:
     """A standalone cluster with one engine of its own, and engines that come through the gate."""
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, engines=1):
         self.file = str(directory / "far.json")
-        self.options = ["-n", "1", "--listen", "127.0.0.1:0", "--connection-file", self.file]
+        self.options = ["-n", f"{engines}", "--listen", "127.0.0.1:0", "--connection-file", self.file]
         self.options += options
         self.record = start(*self.options)
         self.processes = []
@@ -252,6 +252,62 @@ def test_a_place_to_listen_at_is_checked_and_named_in_full(leaks):
     assert done.returncode == 1
     assert "--listen" in done.stderr
     leaks.check()
+
+
+@pytest.fixture
+def alone(leaks, tmp_path):
+    """A cluster of which nothing lives on this host but its controller."""
+    cluster = Far(tmp_path, "--lease", "4", engines=0)
+    yield cluster
+    cluster.end()
+    leaks.check()
+
+
+def test_a_cluster_of_far_engines_only_goes_on_when_its_controller_was_killed(
+    alone, leaks, wait_exit
+):
+    alone.engine()
+    with alone.client() as rc:
+        rc.wait_for_engines(1, timeout=PATIENCE)
+        # One that has only just joined would come anew.
+        assert rc[:].apply_sync(abs, -1) == [1]
+        before = rc.ids
+        results = rc.load_balanced_view().map(
+            lambda i: __import__("time").sleep(0.02) or i, range(100)
+        )
+        os.kill(alone.record.pid, signal.SIGKILL)
+        assert wait_exit(alone.record.pid, PATIENCE)
+        # Who looks does no harm, and is told what to do.
+        assert registry.list_clusters() == []
+        assert registry.list_headless() == [alone.record]
+        alone.start_again()
+        assert list(results.get(timeout=PATIENCE)) == list(range(100))
+        wait_until(lambda: rc.ids == before, "the engine is back")
+        assert alone.record.directory == registry.find(NAME)
+    os.kill(alone.record.pid, signal.SIGKILL)
+    # After the lease the engine ends, and nobody waits any more.
+    assert alone.processes[0].wait(PATIENCE) == 1
+    wait_until(lambda: registry.list_headless() == [], "it is swept away")
+    assert not leaks.directories()
+
+
+def test_a_directory_is_kept_for_far_engines_as_long_as_the_lease_and_no_longer(
+    runtime_directory, leaks
+):
+    claim = registry.claim("vigil", engines=0, listen="127.0.0.1:0")
+    os.close(claim._handle)  # as if its process had been killed
+    claim._handle = -1
+    followed = os.path.join(claim.directory, "followed")
+    with open(followed, "w") as file:
+        file.write("30.0\n")
+    assert registry.list_headless() == [claim.record]
+    for age in (20, -20):
+        os.utime(followed, (time.time() - age,) * 2)
+        registry.list_clusters()
+        assert registry.list_headless() == [claim.record], age
+    os.utime(followed, (time.time() - 40,) * 2)
+    assert registry.list_headless() == []
+    assert not os.path.exists(claim.directory)
 
 
 def test_far_engines_send_themselves_the_signals_that_are_meant_for_them(far):

@@ -4,7 +4,8 @@ A cluster is alive exactly as long as its process holds the lock on ``cluster.js
 cluster's directory; the kernel drops the lock however the process ends. The file itself says who
 that process is. Claims and looks are made one at a time under the lock of the base directory, so
 a look never disturbs a start, and a directory without an owner is a leftover: unless its controller
-was killed and engines or clients of it, which hold the lock on ``members``, wait for another. Such
+was killed and engines or clients of it, which hold the lock on ``members``, wait for another, or
+those on other hosts may, which is as long after the date of ``followed`` as it says. Such
 a cluster is *headless*, and who claims its name goes on in its directory.
 """
 
@@ -24,6 +25,9 @@ from . import places
 
 _RECORD = "cluster.json"
 _MEMBERS = "members"
+_FOLLOWED = "followed"
+# The date of that file is renewed four times in a lease.
+_RENEWED = 1.25
 _CONNECTION_FILE = "connection.json"
 
 
@@ -243,7 +247,7 @@ def _living(base: Path) -> list[ClusterRecord]:
     for directory in _directories(base):
         if places.is_locked(directory / _RECORD):
             living.extend(_read(directory))
-        elif not places.is_locked(directory / _MEMBERS, shared=True):
+        elif not _is_awaited(directory):
             shutil.rmtree(directory, ignore_errors=True)
     return living
 
@@ -254,9 +258,22 @@ def _headless(base: Path) -> list[ClusterRecord]:
         record
         for directory in _directories(base)
         if not places.is_locked(directory / _RECORD)
-        and places.is_locked(directory / _MEMBERS, shared=True)
+        and _is_awaited(directory)
         for record in _read(directory)
     ]
+
+
+def _is_awaited(directory: Path) -> bool:
+    """Whether somebody waits, or may wait, for another controller to live here."""
+    if places.is_locked(directory / _MEMBERS, shared=True):
+        return True
+    with contextlib.suppress(OSError, ValueError):
+        with open(directory / _FOLLOWED) as file:
+            lease = float(file.read(32))
+            age = time.time() - os.fstat(file.fileno()).st_mtime
+        # A date that is yet to come is that of a clock that was wrong.
+        return abs(age) <= lease * _RENEWED
+    return False
 
 
 def _directories(base: Path) -> list[Path]:

@@ -28,7 +28,8 @@ pub(super) struct Castle {
 }
 
 pub(super) fn listen(at: &str) -> Listen {
-    Listen { at: at.to_owned(), cluster_id: "of the tests".to_owned(), copies: Vec::new() }
+    let cluster_id = "of the tests".to_owned();
+    Listen { at: at.to_owned(), cluster_id, copies: Vec::new(), lease: Duration::ZERO }
 }
 
 /// The token of the tests, as long as one is.

@@ -38,7 +38,7 @@ use super::pump::{prepare, pump};
 use super::refusals::{Fault, Refusals, Who};
 use super::tls::{Bound, Budget, Identity, TooMuch};
 use super::vigil::Vigil;
-use crate::wire::limits::{GOODBYE, HELLO_DEADLINE, LINK_BUDGET, LINK_CONCURRENT, LINK_RATE};
+use crate::wire::limits::{FAR_GOODBYE, HELLO_DEADLINE, LINK_BUDGET, LINK_CONCURRENT, LINK_RATE};
 
 /// How a cluster is reached over a network.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ impl Gate {
     /// Lets nobody in any more, and waits, briefly, until what was said has been carried.
     pub async fn close(mut self) {
         self.accepting.abort();
-        let _ = timeout(GOODBYE, self.carried.recv()).await;
+        let _ = timeout(FAR_GOODBYE, self.carried.recv()).await;
     }
 }
 

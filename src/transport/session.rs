@@ -15,7 +15,7 @@ use super::outbox::Shared;
 use super::reader::Reader;
 use super::writer::{TICKS_OF_SILENCE, Writer};
 use crate::memory::Presence;
-use crate::wire::limits::{GOODBYE, HEARTBEAT, SEND_STALL, SILENCE, SUSPECT};
+use crate::wire::limits::{FAR_GOODBYE, GOODBYE, HEARTBEAT, SEND_STALL, SILENCE, SUSPECT};
 use crate::wire::{Head, Message};
 
 /// Why a session ended.
@@ -180,7 +180,8 @@ pub(crate) async fn run<In, T, S, R, L>(
     let reason = shared.shut();
     drop(presence);
     // What was said last may be underway still.
-    let _ = timeout(GOODBYE, carried).await;
+    let parting = if pulse.mutual { FAR_GOODBYE } else { GOODBYE };
+    let _ = timeout(parting, carried).await;
     if let Some(event) = undelivered {
         let _ = sink.sender.send(event).await;
     }

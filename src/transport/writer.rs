@@ -18,7 +18,7 @@ use super::outbox::Shared;
 use super::session::{CloseReason, Pulse};
 use super::ticks::Ticks;
 use crate::memory;
-use crate::wire::limits::{BEATS_UNHEARD, GOODBYE, SEND_STALL};
+use crate::wire::limits::{BEATS_UNHEARD, FAR_GOODBYE, GOODBYE, SEND_STALL};
 
 /// Ticks in which a silent peer is found to be lost. More of them find it sooner after its time,
 /// and each is a wake-up.
@@ -122,7 +122,12 @@ impl<S: Sender, B: FnMut() + Send + 'static> Writer<S, B> {
         }
     }
 
-    /// While the session is ending, it must come nearer to its end every [`GOODBYE`].
+    /// How soon a goodbye has to come nearer.
+    fn parting(&self) -> Duration {
+        if self.mutual { FAR_GOODBYE } else { GOODBYE }
+    }
+
+    /// While the session is ending, it must come nearer to its end every so often.
     fn goodbye_deadline(&mut self) -> Option<Instant> {
         let flow = self.shared.flow.lock();
         if !flow.is_ending() {
@@ -130,7 +135,7 @@ impl<S: Sender, B: FnMut() + Send + 'static> Writer<S, B> {
         }
         let progress = flow.progress();
         if self.goodbye.is_none_or(|(_, known)| known != progress) {
-            self.goodbye = Some((Instant::now() + GOODBYE, progress));
+            self.goodbye = Some((Instant::now() + self.parting(), progress));
         }
         self.goodbye.map(|(deadline, _)| deadline)
     }
@@ -139,7 +144,7 @@ impl<S: Sender, B: FnMut() + Send + 'static> Writer<S, B> {
         if self.shared.flow.lock().has_said_all() {
             return CloseReason::Goodbye;
         }
-        let waited = GOODBYE.as_millis();
+        let waited = self.parting().as_millis();
         let text = format!("nothing of what is still queued was taken for {waited} ms");
         CloseReason::Stalled(text)
     }

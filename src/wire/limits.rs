@@ -62,6 +62,8 @@ pub const SUSPECT: Duration = Duration::from_secs(3);
 pub const SILENCE: Duration = Duration::from_secs(10);
 /// Time a closing session waits for the goodbye of its peer.
 pub const GOODBYE: Duration = Duration::from_millis(500);
+/// The same over a network, where a chunk takes a second on a thin line.
+pub const FAR_GOODBYE: Duration = Duration::from_secs(3);
 /// Time a send may stay pending; longer means the credit is broken, so the session is closed.
 pub const SEND_STALL: Duration = Duration::from_millis(100);
 

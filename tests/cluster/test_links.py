@@ -41,7 +41,14 @@ class Far:
 
     def __init__(self, directory, *options, engines=1):
         self.file = str(directory / "far.json")
-        self.options = ["-n", f"{engines}", "--listen", "127.0.0.1:0", "--connection-file", self.file]
+        self.options = [
+            "-n",
+            f"{engines}",
+            "--listen",
+            "127.0.0.1:0",
+            "--connection-file",
+            self.file,
+        ]
         self.options += options
         self.record = start(*self.options)
         self.processes = []

@@ -257,8 +257,7 @@ def _headless(base: Path) -> list[ClusterRecord]:
     return [
         record
         for directory in _directories(base)
-        if not places.is_locked(directory / _RECORD)
-        and _is_awaited(directory)
+        if not places.is_locked(directory / _RECORD) and _is_awaited(directory)
         for record in _read(directory)
     ]
 

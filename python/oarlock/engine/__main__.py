@@ -1,7 +1,7 @@
 """``python -m oarlock.engine DIRECTORY``: an engine of the controller in that directory.
 
-Instead of the directory it takes a connection file of a cluster on another host, and after it for how
-many seconds the controller is looked for when the network does not lead to it.
+Instead of the directory it takes a connection file of a cluster on another host, and after it for
+how many seconds the controller is looked for when the network does not lead to it.
 """
 
 import sys

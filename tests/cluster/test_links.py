@@ -4,14 +4,9 @@ What the gate does with strangers is in ``src/transport/tests/gatecrashers.rs``;
 does.
 """
 
-import collections
-import contextlib
 import json
 import os
-import resource
 import signal
-import socket
-import ssl
 import stat
 import subprocess
 import sys
@@ -23,63 +18,7 @@ import oarlock
 from oarlock import error
 from oarlock.cluster import registry
 
-NAME = "linked"
-PATIENCE = 30
-START = [sys.executable, "-m", "oarlock", "start", "--daemonize", "--cluster-id", NAME]
-
-
-def start(*options):
-    command = [*START, *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    (record,) = registry.list_clusters()
-    return record
-
-
-class Far:
-    """A standalone cluster with one engine of its own, and engines that come through the gate."""
-
-    def __init__(self, directory, *options, engines=1):
-        self.file = str(directory / "far.json")
-        self.options = [
-            "-n",
-            f"{engines}",
-            "--listen",
-            "127.0.0.1:0",
-            "--connection-file",
-            self.file,
-        ]
-        self.options += options
-        self.record = start(*self.options)
-        self.processes = []
-
-    def start_again(self):
-        self.record = start(*self.options)
-
-    def engine(self):
-        command = [sys.executable, "-m", "oarlock", "engine", "--connection-file", self.file]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        self.processes.append(process)
-        return process
-
-    @property
-    def port(self):
-        with open(self.file) as file:
-            return int(json.load(file)["endpoints"][0].rsplit(":", 1)[1])
-
-    def client(self, **options):
-        return oarlock.Client(self.file, **options)
-
-    def end(self):
-        for left in [*registry.list_clusters(), *registry.list_headless()]:
-            stop = [sys.executable, "-m", "oarlock", "stop", left.cluster_id]
-            subprocess.run(stop, capture_output=True, timeout=60, check=False)
-        for process in self.processes:
-            try:
-                process.wait(PATIENCE)
-            finally:
-                process.kill()
-                process.wait()
+from .far import NAME, PATIENCE, START, Far, wait_until
 
 
 @pytest.fixture
@@ -89,14 +28,6 @@ def far(leaks, tmp_path):
     yield cluster
     cluster.end()
     leaks.check()
-
-
-def wait_until(what, reason):
-    """Wait for something that another process does; there is no event to wait on."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, reason
-        time.sleep(0.01)
 
 
 def test_client_and_engine_work_together_through_the_gate(far):
@@ -218,27 +149,6 @@ def test_the_file_of_another_cluster_lets_nobody_in_and_says_what_is_wrong(far, 
         assert rc.ids == [0]
 
 
-def test_strangers_at_the_gate_are_told_once_and_everybody_else_is_served(far):
-    frame = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(52, b"\0") + b"\x02\x40" + bytes(7)
-    strangers = []
-    with far.client() as rc:
-        for number in range(1000):
-            stranger = socket.create_connection(("127.0.0.1", far.port), PATIENCE)
-            if number % 4 == 0:
-                stranger.sendall(frame)
-            strangers.append(stranger)
-            if number % 250 == 0:
-                assert rc[:].apply_sync(abs, -number) == [number]
-                with far.client() as other:
-                    assert other.ids == rc.ids
-        for stranger in strangers:
-            stranger.close()
-        with open(os.path.join(far.record.directory, "door.log")) as log:
-            told = log.read()
-        assert told.count("a peer at 127.0.0.1: it does not speak the protocol") == 1
-        assert rc[:].apply_sync(abs, -1) == [1]
-
-
 def test_stopping_ends_engines_behind_the_gate_and_removes_the_files(far):
     process = far.engine()
     with far.client() as rc:
@@ -347,60 +257,3 @@ def test_far_engines_are_shut_down_and_that_they_cannot_be_restarted_is_said(far
         rc.shutdown(engine, block=True)
         assert process.wait(PATIENCE) == 0
         assert engine not in rc.ids
-
-
-def handshakes(port, count, spoil):
-    """So many strangers, each of which says what a peer would, but for its answer to the call."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    answers = collections.Counter()
-    for _ in range(count):
-        sent = ssl.MemoryBIO()
-        with pytest.raises(ssl.SSLWantReadError):
-            context.wrap_bio(ssl.MemoryBIO(), sent).do_handshake()
-        with socket.create_connection(("127.0.0.1", port), PATIENCE) as stranger:
-            call = stranger.recv(64)
-            with contextlib.suppress(ConnectionError):
-                stranger.sendall(spoil(call) + sent.read())
-                answers[stranger.recv(1)] += 1
-    return answers
-
-
-def seconds_of(pid):
-    """Time that a process has used, of all its threads."""
-    used = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/schedstat") as file:
-            used += int(file.read().split()[0])
-    return used / 1e9
-
-
-def test_strangers_have_no_handshakes_computed_and_cost_little_time_and_no_memory(far):
-    port = far.port
-    pid = far.record.pid
-
-    def memory():
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-
-    with far.client() as rc:
-        assert rc[:].apply_sync(abs, -1) == [1]
-        before = seconds_of(pid)
-        for _ in range(20):
-            with far.client() as other:
-                assert other.ids == rc.ids
-        session = (seconds_of(pid) - before) / 20
-        held, before = memory(), seconds_of(pid)
-        wrong = b"oarhere\n" + bytes(32)
-        assert handshakes(port, 500, lambda call: wrong) == {b"\x15": 500}, "alerts, all of them"
-        assert rc[:].apply_sync(abs, -2) == [2]
-        # Those that do not even try say nothing that anybody would compute.
-        assert not handshakes(port, 500, lambda call: os.urandom(40)).keys() - {b""}
-        assert rc[:].apply_sync(abs, -3) == [3]
-        stranger = (seconds_of(pid) - before) / 1000
-        assert stranger < session / 3, f"{stranger * 1e6:.0f} of {session * 1e6:.0f} µs"
-        assert memory() - held < 16 << 20
-    with open(os.path.join(far.record.directory, "door.log")) as log:
-        told = log.read()
-    assert told.count("a peer at 127.0.0.1: it does not know the token of this cluster") == 1
-    assert told.count("a peer at 127.0.0.1: it does not speak the protocol") == 1

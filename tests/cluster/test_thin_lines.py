@@ -9,8 +9,8 @@ import pytest
 
 import oarlock
 
+from .far import PATIENCE, Far, wait_until
 from .line import Line
-from .test_links import PATIENCE, Far, wait_until
 
 #: The longest that anything here takes, in seconds, if nothing is wrong.
 LONG = 60

@@ -65,9 +65,11 @@ impl Turn<'_> {
         self.tell_engines();
         let EngineInfo { pid, host, .. } = engine.cold.info.clone();
         let loss = Loss { engine: id.0, pid, host, cause, output, ..Loss::default() };
+        self.spend_told(&loss);
         let mut back = Vec::new();
         for key in engine.holds(&self.state.tasks) {
             let reached = self.reached(key, &engine, begun);
+            self.spend_reached(key, id, &reached);
             self.state.tasks.get_mut(key).detach();
             if self.survives(key, &reached) {
                 back.push(key);
@@ -169,9 +171,11 @@ impl Turn<'_> {
             return false;
         }
         let task = self.state.tasks.get_mut(key);
+        let (id, spent) = (task.id, task.attempt - 1);
         let failed_on = &mut task.rare.get_or_insert_default().failed_on;
         failed_on.push(engine);
         let failed_on = failed_on.clone();
+        self.spend(id, engine, spent);
         let others = |other: &&Engine| {
             let id = &other.cold.info.id;
             !other.is_draining()

@@ -107,7 +107,7 @@ impl Turn<'_> {
     }
 
     /// Whether a task that is not known may be submitted again.
-    fn may_come(&self, id: TaskId) -> bool {
+    pub(super) fn may_come(&self, id: TaskId) -> bool {
         let Some(resume) = &self.state.resume else { return false };
         resume.returning.contains(&id.client) || !self.state.clients.is_alive(id.client)
     }
@@ -143,8 +143,10 @@ impl Turn<'_> {
             }
             // Of an earlier attempt than the last, the one before this controller knew how it ended.
             let told = self.state.resume.as_ref().is_some_and(|all| all.told.contains_key(&id));
+            // Or that it failed, and counted that.
+            let spent = outcome.status == Status::Again && self.state.spent.contains_key(&id);
             let is_doubted = |d: Doubt| d.engine == Some(engine) && d.ticket == ticket;
-            let last = doubt.map_or(!told, is_doubted);
+            let last = doubt.map_or(!told && !spent, is_doubted);
             if let (true, Some(resume)) = (last, &mut self.state.resume) {
                 resume.doubts.remove(&id);
                 resume.underway.remove(&id);
@@ -221,6 +223,8 @@ impl Turn<'_> {
         let EngineInfo { pid, host, .. } = absent.info.clone();
         let loss = Loss { engine: id.0, pid, host, cause, ..Loss::default() };
         resume.missing.insert(id, loss.clone());
+        self.spend_told(&loss);
+        self.spend_doubts(id);
         let waiting = self.no_longer_absent(id).unwrap_or_default();
         self.tell_engines();
         let mut back = Vec::new();
@@ -229,6 +233,7 @@ impl Turn<'_> {
             if let Some(resume) = &mut self.state.resume {
                 resume.doubts.remove(&task);
             }
+            self.spend_reached(key, id, &Reached::Unknown);
             if self.survives(key, &Reached::Unknown) {
                 back.push(key);
             } else {
@@ -248,6 +253,7 @@ impl Turn<'_> {
         let Some(resume) = &mut self.state.resume else { return };
         resume.underway.retain(|_, (engine, _)| *engine != id);
         resume.missing.insert(id, loss.clone());
+        self.spend_doubts(id);
         self.on_engine_missing(id, loss.cause);
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::store::{Outcome, Record, Submitted};
 use crate::wire::{
-    ClientId, EngineId, EngineInfo, FromClient, FromEngine, FuncId, Health, Message, Parts,
+    ClientId, EngineId, EngineInfo, FromClient, FromEngine, FuncId, Health, Loss, Message, Parts,
     SessionId, Stamp, TaskId, ToClient, ToEngine, Underway,
 };
 
@@ -58,6 +58,9 @@ pub enum Event {
     /// The first event of a controller that follows another which was killed: what that one had
     /// given to whom. Each of these engines comes back or is missing.
     Inherited(Vec<Inherited>),
+    /// After that, if there is no store: of which tasks that one knew how many attempts were spent, the
+    /// last with which engine, and how those of these engines ended that are gone.
+    SpentBefore(Vec<(TaskId, EngineId, u16)>, Vec<Loss>),
     /// What the store holds. After [`Event::Inherited`], before anybody is admitted.
     Restored(Box<Restored>),
     /// The store has no room for these new tasks of a client.
@@ -141,6 +144,12 @@ pub enum Effect {
     Keep(Message<Record>),
     /// Send this to a client, with the parts that the store has of the outcome of this task.
     TellKept(ClientId, Message<ToClient>, TaskId),
+    /// Write down that so many attempts of this task are spent, the last with this engine.
+    Spent(TaskId, EngineId, u16),
+    /// What is spent of these tasks need not be known any more.
+    Unspent(Vec<TaskId>),
+    /// Keep how this engine ended for as long as anything is written down as spent with it.
+    Gone(Loss),
     /// Nothing of this engine is wanted any more: close what is left of its session and end what
     /// is left of its process. May concern an engine that is long gone.
     EndEngine(EngineId),

@@ -1,7 +1,7 @@
 //! What the shell is told, by whom: its one queue, and the hand that others have on it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -44,6 +44,14 @@ pub(super) fn later(sender: &Sender, time: Duration, incoming: Incoming) {
         tokio::time::sleep(time).await;
         let _ = sender.send(incoming).await;
     });
+}
+
+/// Waits for a moment; for ever if there is none.
+pub(super) async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A hand on a running controller.

@@ -13,7 +13,7 @@ use super::incoming::{Incoming, later};
 use super::ledger::{self, Ledger};
 use super::run::Shell;
 use super::spawn::{self, Recipe, watch};
-use super::{Event, Inherited};
+use super::{Effect, Event};
 use crate::wire::{
     Before, ClientId, EngineId, EngineInfo, FromEngine, Message, SessionId, ToEngine,
 };
@@ -50,7 +50,7 @@ impl Heritage {
         directory: &Path,
         home: Option<&Path>,
         is_heir: bool,
-    ) -> io::Result<(Self, Vec<Inherited>)> {
+    ) -> io::Result<(Self, Vec<Event>)> {
         let mut left = if is_heir { ledger::read(directory) } else { Vec::new() };
         let here: HashSet<_> = left.iter().map(|engine| engine.info.id).collect();
         let there = home.map_or_else(Vec::new, ledger::read).into_iter();
@@ -59,12 +59,18 @@ impl Heritage {
             let EngineInfo { id, session, pid, .. } = engine.info;
             (id, Expected { session, pid, seat: None })
         });
-        let ledger = Ledger::new(home.unwrap_or(directory))?;
+        let (ledger, spent) = Ledger::new(home.unwrap_or(directory))?;
         if home.is_some() {
             ledger.show(directory)?;
         }
         let (expected, ledger) = (expected.collect(), Some(ledger));
-        Ok((Self { is_heir, expected, ledger, is_failing: false }, left))
+        let known = if is_heir || !left.is_empty() {
+            let (attempts, ends) = spent;
+            vec![Event::Inherited(left), Event::SpentBefore(attempts, ends)]
+        } else {
+            Vec::new()
+        };
+        Ok((Self { is_heir, expected, ledger, is_failing: false }, known))
     }
 
     /// The lowest number that no engine ever had.
@@ -74,9 +80,9 @@ impl Heritage {
     }
 
     /// Writes down what was done, and what could not be written before. Of faults in a row the first
-    /// is told.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        let written = self.ledger.as_mut().map_or(Ok(()), Ledger::flush);
+    /// is told. `all` says whether the store, if there is one, has what it is to have.
+    pub(super) fn flush(&mut self, all: bool) -> io::Result<()> {
+        let written = self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.flush(all));
         let first = !std::mem::replace(&mut self.is_failing, written.is_err());
         if first { written } else { Ok(()) }
     }
@@ -125,6 +131,20 @@ impl Heritage {
             (before.ticket, running)
         });
         ledger.enter(info, before)
+    }
+
+    /// What the reactor wants written down. Gives back what is nothing of that.
+    pub(super) fn carry_out(&mut self, effect: Effect) -> Option<Effect> {
+        let ledger = self.ledger.as_mut();
+        match (effect, ledger) {
+            (Effect::Spent(id, engine, attempts), Some(ledger)) => {
+                ledger.notes.spend(id, engine, attempts);
+            }
+            (Effect::Unspent(ids), Some(ledger)) => ledger.notes.drop(&ids),
+            (Effect::Gone(loss), Some(ledger)) => ledger.notes.ended(loss),
+            (effect, _) => return Some(effect),
+        }
+        None
     }
 
     /// An engine is gone.

@@ -254,6 +254,11 @@ impl Shell {
         }
     }
 
+    /// Whether the store, if there is one, has all that was to be written.
+    pub(super) fn is_kept(&self) -> bool {
+        self.keep.as_ref().is_none_or(|keep| keep.queue.is_empty())
+    }
+
     /// When something is to be done for the store, even if nothing happens.
     pub(super) fn keep_deadline(&self) -> Option<Instant> {
         let keep = self.keep.as_ref()?;

@@ -15,22 +15,23 @@ use serde::{Deserialize, Serialize};
 
 use super::Inherited;
 use super::hash::{Map, Mix};
+use super::notes::{Left, Notes};
 use super::places::{Entry, Places};
 use crate::wire::{ClientId, EngineId, EngineInfo, TaskId};
 
 /// The folder in the cluster's directory.
 const FOLDER: &str = "ledger";
 /// The ending of the name of a page that is being written.
-const DRAFT: &str = "new";
+pub(super) const DRAFT: &str = "new";
 /// The file with the lowest number that no engine was ever given: one that is gone has no page, and
 /// tasks that were sent to it by name may still be about.
 const NEXT: &str = "next.number";
 /// Bytes before the first place, and of each.
 const HEAD: usize = 1024;
-const PLACE: usize = 32;
+pub(super) const PLACE: usize = 32;
 const VERSION: u32 = 1;
 /// Longest file that is read: a million tasks.
-const LONGEST: u64 = 32 << 20;
+pub(super) const LONGEST: u64 = 32 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Head {
@@ -53,6 +54,10 @@ pub(super) struct Ledger {
     dirty: Vec<EngineId>,
     /// The lowest number that no engine was ever given.
     next: u32,
+    /// Pages of engines that are gone, to be removed.
+    struck: Vec<PathBuf>,
+    /// What is spent.
+    pub(super) notes: Notes,
 }
 
 fn seal(entry: Option<Entry>) -> [u8; PLACE] {
@@ -76,7 +81,7 @@ fn sum(bytes: &[u8]) -> u64 {
 }
 
 /// What stands in a place; `None` if it is empty or torn.
-fn open(place: &[u8]) -> Option<Entry> {
+pub(super) fn open(place: &[u8]) -> Option<Entry> {
     let word = |at: usize| Some(u64::from_le_bytes(place.get(at..at + 8)?.try_into().ok()?));
     if word(24)? != sum(place.get(..24)?) {
         return None;
@@ -111,32 +116,38 @@ impl Page {
 
     fn flush(&mut self) -> io::Result<()> {
         let dirty = self.places.take_dirty();
-        let written = self.write(&dirty);
+        let written = write_places(&self.file, HEAD as u64, &dirty);
         if written.is_err() {
             self.places.is_still_dirty(dirty);
         }
         written
     }
+}
 
-    fn write(&self, dirty: &[(u32, Option<Entry>)]) -> io::Result<()> {
-        for run in dirty.chunk_by(|(one, _), (other, _)| one + 1 == *other) {
-            let bytes: Vec<u8> = run.iter().flat_map(|(_, entry)| seal(*entry)).collect();
-            let at = HEAD as u64 + u64::from(run[0].0) * PLACE as u64;
-            self.file.write_all_at(&bytes, at)?;
-        }
-        Ok(())
+/// Writes places, in their order, of which the first lies at `start`.
+pub(super) fn write_places(
+    file: &File,
+    start: u64,
+    dirty: &[(u32, Option<Entry>)],
+) -> io::Result<()> {
+    for run in dirty.chunk_by(|(one, _), (other, _)| one + 1 == *other) {
+        let bytes: Vec<u8> = run.iter().flat_map(|(_, entry)| seal(*entry)).collect();
+        file.write_all_at(&bytes, start + u64::from(run[0].0) * PLACE as u64)?;
     }
+    Ok(())
 }
 
 impl Ledger {
-    /// An empty one for the cluster in `directory`; what another controller left stays until its
-    /// engines are entered or struck out.
-    pub(super) fn new(directory: &Path) -> io::Result<Self> {
+    /// One for the cluster in `directory`; the pages that another controller left stay until their
+    /// engines are entered or struck out. Gives what is spent as that one wrote it down.
+    pub(super) fn new(directory: &Path) -> io::Result<(Self, Left)> {
         let folder = directory.join(FOLDER);
         fs::create_dir_all(&folder)?;
         let next = fs::read_to_string(folder.join(NEXT)).ok();
         let next = next.and_then(|text| text.parse().ok()).unwrap_or(0);
-        Ok(Self { folder, pages: Map::default(), dirty: Vec::new(), next })
+        let (notes, left) = Notes::open(&folder)?;
+        let (pages, dirty, struck) = (Map::default(), Vec::new(), Vec::new());
+        Ok((Self { folder, pages, dirty, next, struck, notes }, left))
     }
 
     /// The lowest number that no engine was ever given.
@@ -215,15 +226,22 @@ impl Ledger {
         self.change(engine, |places| places.told(ids));
     }
 
-    /// An engine is gone.
+    /// An engine is gone. Its page stays until what follows from that is written.
     pub(super) fn strike_out(&mut self, engine: EngineId) {
-        let path = self.pages.remove(&engine).map_or_else(|| self.path(engine), |page| page.path);
-        let _ = fs::remove_file(path);
+        let page = self.pages.remove(&engine);
+        self.struck.push(page.map_or_else(|| self.path(engine), |page| page.path));
     }
 
-    /// Writes down what was given since the last call; gives the first fault, if there was any.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        let mut outcome = Ok(());
+    /// Writes down what was given since the last call; gives the first fault, if there was any. What
+    /// is spent comes first, so that no task is missing between a page that goes and one that comes;
+    /// `all` says whether what is written elsewhere is.
+    pub(super) fn flush(&mut self, all: bool) -> io::Result<()> {
+        let mut outcome = self.notes.flush();
+        if all && outcome.is_ok() {
+            for page in self.struck.drain(..) {
+                let _ = fs::remove_file(page);
+            }
+        }
         for engine in std::mem::take(&mut self.dirty) {
             let Some(page) = self.pages.get_mut(&engine) else { continue };
             let flushed = page.flush();
@@ -285,19 +303,19 @@ mod tests {
     #[test]
     fn the_next_controller_reads_what_was_given_and_neither_given_back_nor_overwritten() {
         let directory = place("ledger-given");
-        let mut ledger = Ledger::new(&directory).unwrap();
+        let (mut ledger, _) = Ledger::new(&directory).unwrap();
         for id in [0, 12] {
             ledger.enter(&info(id), None).unwrap();
         }
         for seq in 1..=4 {
             ledger.give(EngineId(12), (seq, task(seq), 1));
         }
-        ledger.flush().unwrap();
+        ledger.flush(true).unwrap();
         ledger.take_back(EngineId(12), 2);
         ledger.settle(EngineId(12), 1);
         // In the place of the settled one or of the one given back.
         ledger.give(EngineId(12), (5, task(5), 3));
-        ledger.flush().unwrap();
+        ledger.flush(true).unwrap();
         let [none, some] = &read(&directory)[..] else { panic!("two engines") };
         assert_eq!((none.info.clone(), none.given.len()), (info(0), 0));
         assert_eq!(some.info, info(12));
@@ -305,21 +323,24 @@ mod tests {
         assert!(some.given.ends_with(&[(3, task(3), 1), (4, task(4), 1), (5, task(5), 3)]));
         ledger.strike_out(EngineId(0));
         ledger.strike_out(EngineId(12));
+        ledger.flush(false).unwrap();
+        assert_eq!(read(&directory).len(), 2, "what follows from that is not written yet");
+        ledger.flush(true).unwrap();
         assert_eq!(read(&directory), []);
-        assert_eq!(Ledger::new(&directory).unwrap().next(), 13, "no number is given twice");
+        assert_eq!(Ledger::new(&directory).unwrap().0.next(), 13, "no number is given twice");
         fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
     fn an_engine_that_came_back_is_known_by_what_it_may_have_to_tell_again() {
         let directory = place("ledger-again");
-        let mut ledger = Ledger::new(&directory).unwrap();
+        let (mut ledger, _) = Ledger::new(&directory).unwrap();
         ledger.enter(&info(3), None).unwrap();
         for seq in 1..=4 {
             ledger.give(EngineId(3), (seq, task(seq), 1));
         }
-        ledger.flush().unwrap();
-        let mut ledger = Ledger::new(&directory).unwrap();
+        ledger.flush(true).unwrap();
+        let (mut ledger, _) = Ledger::new(&directory).unwrap();
         ledger.enter(&info(3), Some((3, Some((3, task(3), 1))))).unwrap();
         let given = |directory: &Path| -> Vec<u64> {
             let all = &read(directory)[0].given;
@@ -327,7 +348,7 @@ mod tests {
         };
         assert_eq!(given(&directory), [1, 2, 3], "even if nothing more is written");
         ledger.told(EngineId(3), &[task(2)]);
-        ledger.flush().unwrap();
+        ledger.flush(true).unwrap();
         assert_eq!(given(&directory), [2, 3]);
         fs::remove_dir_all(directory).unwrap();
     }

@@ -8,12 +8,12 @@
 //! - `event`: what may happen, and what may be done about it.
 //! - `reactor`, `submit`, `report`, `request`: one function per event.
 //! - `schedule`, `lanes`, `ranks`: which engine gets which task, and what is taken back.
-//! - `resume`, `comeback`, `receipts`: what lets a controller go on where one that was killed ended.
+//! - `resume`, `comeback`, `receipts`, `spent`: what lets a controller go on where one that was killed ended.
 //! - `record`, `restore`: what a store is to hold, and beginning with what it holds.
 //! - `settle`, `outcomes`: the end of a task, told once and kept for a while.
 //! - `deserted`: what waits while no engine is there.
 //! - `run`, `incoming`, `inbox`, `admit`, `send`, `losses`, `stop`, `embedded`, `standalone`: the
-//!   shell; `ledger`, `inherit`, `keep`, `reopen`: what it leaves to one that follows it; `processes`, `spawn`,
+//!   shell; `ledger`, `notes`, `inherit`, `keep`, `reopen`: what it leaves to one that follows it; `processes`, `spawn`,
 //!   `memory_kills`: the processes behind engines. The only files here with I/O.
 //! - `revive`: whether and when an engine process that ended is replaced.
 //! - `tasks`, `engines`, `clients`, `funcs`: the books; `state` holds them, `check` audits them.
@@ -40,6 +40,7 @@ mod lanes;
 mod ledger;
 mod losses;
 mod memory_kills;
+mod notes;
 mod outcomes;
 mod parked;
 pub(crate) mod places;
@@ -61,6 +62,7 @@ mod settle;
 mod slab;
 mod span;
 mod spawn;
+mod spent;
 mod standalone;
 mod state;
 mod stop;

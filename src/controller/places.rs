@@ -7,6 +7,8 @@
 //! what it was given before, as far as that had come to it, since its outcomes may not have arrived;
 //! once it has told which those are, the rest is struck out.
 
+use std::hash::Hash;
+
 use super::hash::{Map, Set};
 use crate::wire::TaskId;
 
@@ -14,10 +16,9 @@ use crate::wire::TaskId;
 pub(crate) type Entry = (u64, TaskId, u16);
 
 /// See the head of this file.
-#[derive(Default)]
-pub(crate) struct Places {
-    /// Where the tasks stand that the engine holds, by ticket.
-    held: Map<u64, u32>,
+pub(crate) struct Places<Key = u64> {
+    /// Where the tasks stand that the engine holds, by ticket; elsewhere by something else.
+    held: Map<Key, u32>,
     free: Vec<u32>,
     /// Places there are.
     len: u32,
@@ -25,6 +26,57 @@ pub(crate) struct Places {
     dirty: Vec<(u32, Option<Entry>)>,
     /// What was given before the engine came back and is not told yet.
     before: Vec<(u64, TaskId)>,
+}
+
+impl<Key> Default for Places<Key> {
+    fn default() -> Self {
+        let (held, free, len) = (Map::default(), Vec::new(), 0);
+        Self { held, free, len, dirty: Vec::new(), before: Vec::new() }
+    }
+}
+
+impl<Key: Eq + Hash> Places<Key> {
+    /// So many places, in which these stand.
+    pub(crate) fn stand(held: Map<Key, u32>, len: u32) -> Self {
+        let used: Set<u32> = held.values().copied().collect();
+        let free = (0..len).rev().filter(|place| !used.contains(place)).collect();
+        Self { held, free, len, ..Self::default() }
+    }
+
+    /// This is to stand in the place of this key, which may have one.
+    pub(crate) fn put(&mut self, key: Key, entry: Entry) {
+        let (free, len) = (&mut self.free, &mut self.len);
+        let place = self.held.entry(key).or_insert_with(|| {
+            free.pop().unwrap_or_else(|| {
+                *len += 1;
+                *len - 1
+            })
+        });
+        self.dirty.push((*place, Some(entry)));
+    }
+
+    /// Nobody will ask any more what became of what stands there.
+    pub(crate) fn settle(&mut self, key: Key) {
+        self.free.extend(self.held.remove(&key));
+    }
+
+    /// Whether anything is to be written.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// What is to be written, in order of the places.
+    pub(crate) fn take_dirty(&mut self) -> Vec<(u32, Option<Entry>)> {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        // Stable: what was said last of a place comes last.
+        dirty.sort_by_key(|(place, _)| *place);
+        dirty
+    }
+
+    /// It could not be written; nothing was said since.
+    pub(crate) fn is_still_dirty(&mut self, dirty: Vec<(u32, Option<Entry>)>) {
+        self.dirty = dirty;
+    }
 }
 
 impl Places {
@@ -47,17 +99,7 @@ impl Places {
 
     /// A task is about to be given to the engine.
     pub(crate) fn give(&mut self, entry: Entry) {
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.len += 1;
-            self.len - 1
-        });
-        self.held.insert(entry.0, place);
-        self.dirty.push((place, Some(entry)));
-    }
-
-    /// Nobody will ask any more what became of what was given with this ticket.
-    pub(crate) fn settle(&mut self, ticket: u64) {
-        self.free.extend(self.held.remove(&ticket));
+        self.put(entry.0, entry);
     }
 
     /// The engine gave back what was given with this ticket, and did not begin it.
@@ -75,30 +117,6 @@ impl Places {
                 self.take_back(ticket);
             }
         }
-    }
-
-    /// Whether anything is to be written.
-    pub(crate) fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
-    /// What is to be written, in order of the places.
-    pub(crate) fn take_dirty(&mut self) -> Vec<(u32, Option<Entry>)> {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        // Stable: what was said last of a place comes last.
-        dirty.sort_by_key(|(place, _)| *place);
-        dirty
-    }
-
-    /// It could not be written; nothing was said since.
-    pub(crate) fn is_still_dirty(&mut self, dirty: Vec<(u32, Option<Entry>)>) {
-        self.dirty = dirty;
-    }
-
-    /// The tickets of what the engine holds; for simulations.
-    #[cfg(test)]
-    pub(crate) fn tickets(&self) -> impl Iterator<Item = u64> {
-        self.held.keys().copied()
     }
 }
 

@@ -44,6 +44,7 @@ impl Reactor {
             Event::ClientLost { client } => turn.on_client_lost(client),
             Event::EngineJoined { info } => turn.on_engine_joined(info),
             Event::Inherited(engines) => turn.on_inherited(engines),
+            Event::SpentBefore(all, gone) => turn.on_spent_before(all, gone),
             Event::Restored(restored) => turn.on_restored(*restored),
             Event::NoRoom { client, first, count, why } => {
                 turn.on_no_room(client, first, count, why);
@@ -128,6 +129,11 @@ impl Reactor {
     /// Outcomes that were told and have not arrived, as far as they are kept until then.
     pub fn unsettled(&self) -> usize {
         self.state.receipts.as_ref().map_or(0, std::collections::HashMap::len)
+    }
+
+    /// Tasks of which a controller after this one is to know what is spent.
+    pub fn spent(&self) -> usize {
+        self.state.spent.len()
     }
 
     /// Results dropped because their engine did not hold the task (any more).

@@ -14,25 +14,26 @@ use super::hash::Map;
 use super::state::Turn;
 
 /// Outcomes that were told to living clients and have not arrived: who keeps each, under which
-/// ticket.
-pub(crate) type Receipts = Map<TaskId, (EngineId, u64)>;
+/// ticket, and which attempt it is of, 0 if its task was never begun.
+pub(crate) type Receipts = Map<TaskId, (EngineId, u64, u16)>;
 
 impl Turn<'_> {
     /// The outcome of a task is about to be told.
-    pub(crate) fn expect_receipt(&mut self, id: TaskId, engine: EngineId, ticket: u64) {
+    pub(crate) fn expect_receipt(&mut self, id: TaskId, kept: (EngineId, u64, u16)) {
         let state = &mut *self.state;
         let Some(receipts) = &mut state.receipts else { return };
         if state.clients.is_alive(id.client) {
-            receipts.insert(id, (engine, ticket));
+            receipts.insert(id, kept);
         } else {
-            self.settle(engine, ticket);
+            self.settle(kept.0, kept.1);
         }
     }
 
     /// Whether the owner of a task has been told this outcome and has not said that it has it.
     pub(crate) fn is_expected(&self, id: TaskId, engine: EngineId, ticket: u64) -> bool {
         let receipts = self.state.receipts.as_ref();
-        receipts.and_then(|receipts| receipts.get(&id)) == Some(&(engine, ticket))
+        let kept = receipts.and_then(|receipts| receipts.get(&id));
+        kept.is_some_and(|(by, at, _)| (*by, *at) == (engine, ticket))
     }
 
     /// An engine need not keep what it told.
@@ -58,15 +59,17 @@ impl Turn<'_> {
                 settled.extend(receipts.extract_if(|id, _| named(id)).map(|(_, kept)| kept));
             }
         }
-        self.settle_all(settled);
+        self.settle_all(settled.into_iter().map(at).collect());
+        self.forget_spent_of(client, runs);
     }
 
     /// A client is gone: nothing more arrives there.
     pub(crate) fn drop_receipts(&mut self, client: ClientId) {
         let Some(receipts) = &mut self.state.receipts else { return };
         let settled = receipts.extract_if(|id, _| id.client == client).map(|(_, kept)| kept);
-        let settled = settled.collect();
+        let settled = settled.map(at).collect();
         self.settle_all(settled);
+        self.forget_spent_of_lost(client);
     }
 
     fn settle_all(&mut self, mut settled: Vec<(EngineId, u64)>) {
@@ -82,4 +85,8 @@ impl Turn<'_> {
             }
         }
     }
+}
+
+fn at((engine, ticket, _): (EngineId, u64, u16)) -> (EngineId, u64) {
+    (engine, ticket)
 }

@@ -102,7 +102,8 @@ impl Turn<'_> {
 
     /// Ends a task that stands in no list by what an engine told of it, or sees to another attempt.
     pub(crate) fn conclude(&mut self, key: TaskKey, ticket: u64, mut outcome: Outcome) {
-        let id = self.state.tasks.get(key).id;
+        let Task { id, attempt, .. } = *self.state.tasks.get(key);
+        let attempt = if outcome.started > 0 { attempt } else { 0 };
         let engine = outcome.engine;
         let again = outcome.status == Status::Again;
         if again {
@@ -115,7 +116,7 @@ impl Turn<'_> {
         }
         let stored = self.state.limits.store;
         if let (false, Some(engine)) = (stored, engine) {
-            self.expect_receipt(id, engine, ticket);
+            self.expect_receipt(id, (engine, ticket, attempt));
         }
         self.finish(key, outcome);
         if let (true, Some(engine)) = (stored, engine) {

@@ -185,6 +185,7 @@ impl Turn<'_> {
         let told: Vec<_> = resume.told.extract_if(|id, _| id.client == client).collect();
         let underway: Vec<_> = resume.underway.extract_if(|id, _| id.client == client).collect();
         self.forget(told, underway);
+        self.forget_spent_unasked(Some(client));
         self.take_unasked(client);
     }
 
@@ -219,6 +220,7 @@ impl Turn<'_> {
         if let Some(resume) = self.state.resume.take() {
             let Resume { told, underway, .. } = *resume;
             self.forget(told.into_iter().collect(), underway.into_iter().collect());
+            self.forget_spent_unasked(None);
         }
     }
 
@@ -226,6 +228,7 @@ impl Turn<'_> {
     /// is where it belongs, and this says `true`. A direct task is `bound` for an engine.
     pub(crate) fn reclaim(&mut self, key: TaskKey, bound: Option<EngineId>) -> bool {
         let id = self.state.tasks.get(key).id;
+        let spent = self.spent_before(id);
         let Some(resume) = &mut self.state.resume else { return false };
         if let Some((ticket, attempt, outcome)) = resume.told.remove(&id) {
             self.state.tasks.get_mut(key).resume_at(attempt);
@@ -237,6 +240,9 @@ impl Turn<'_> {
             return true;
         }
         let doubt = resume.doubts.get(&id).copied();
+        if let (None, Some(spent)) = (doubt, spent) {
+            return self.go_on_after(key, spent);
+        }
         if let Some(Doubt { attempt, .. }) = doubt {
             self.state.tasks.get_mut(key).resume_at(attempt);
         }

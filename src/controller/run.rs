@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::inbox::{Direct, Inbox};
-use super::incoming::{Control, Handle, Incoming, Sender};
+use super::incoming::{Control, Handle, Incoming, Sender, until};
 use super::inherit::Heritage;
 use super::keep::{self, Keep, Keeping};
 use super::losses::Engine;
@@ -128,8 +128,8 @@ impl Shell {
             refused: Vec::new(),
             stopping: false,
         };
-        if followed && (is_heir || !left.is_empty()) {
-            shell.handle_event(Event::Inherited(left));
+        for event in left {
+            shell.handle_event(event);
         }
         if let Some(restored) = restored {
             shell.handle_event(Event::Restored(Box::new(restored)));
@@ -169,7 +169,7 @@ impl Shell {
             // What was given and what ended is written down before it leaves, which it does in the
             // pause below.
             self.flush_keep();
-            if let Err(fault) = self.heritage.flush() {
+            if let Err(fault) = self.heritage.flush(self.is_kept()) {
                 self.door.note(&format!(
                     "what was given to engines cannot be written down ({fault}); until that is made \
                      up for, a controller that follows this one does not know it"
@@ -272,7 +272,8 @@ impl Shell {
     }
 
     fn carry_out(&mut self, effect: Effect, now: Now) {
-        if let Some(effect) = self.carry_out_kept(effect) {
+        let effect = self.carry_out_kept(effect).and_then(|effect| self.heritage.carry_out(effect));
+        if let Some(effect) = effect {
             self.carry_out_now(effect, now);
         }
     }
@@ -328,8 +329,12 @@ impl Shell {
                 self.carry_out(Effect::ToClient(client, reply), now);
             }
             Effect::Stop => self.stopping = true,
-            // Without a store there is nothing that these are about.
-            Effect::Keep(_) | Effect::TellKept(..) => {}
+            // Without a store, or a ledger, there is nothing that these are about.
+            Effect::Keep(_)
+            | Effect::TellKept(..)
+            | Effect::Spent(..)
+            | Effect::Unspent(_)
+            | Effect::Gone(_) => {}
         }
     }
 
@@ -376,14 +381,6 @@ impl Shell {
             Incoming::Vacant(seat) => self.processes.fill(seat),
             Incoming::Overdue(engine) => self.overdue(engine),
         }
-    }
-}
-
-/// Waits for a moment; for ever if there is none.
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -37,6 +37,9 @@ impl Turn<'_> {
         let watchers = task.rare.as_ref().map_or(&[][..], |rare| &rare.watchers);
         let stored = self.state.limits.store;
         self.tell(task.id, (task.order, task.submitted), watchers, outcome, stored);
+        if !self.state.clients.is_alive(task.id.client) {
+            self.forget_spent_task(task.id);
+        }
         if let Some(lane) = task.lane() {
             self.leave_lane(lane);
         }

@@ -14,6 +14,7 @@ use super::outcomes::Outcomes;
 use super::ranks::{RANK_MAX, Ranks};
 use super::receipts::Receipts;
 use super::resume::Resume;
+use super::spent::AllSpent;
 use super::tasks::{List, Tasks};
 
 /// The bounds the controller works within.
@@ -75,6 +76,8 @@ pub(crate) struct State {
     pub(crate) leases: BTreeSet<(u64, ClientId)>,
     /// Outcomes that engines keep until they have arrived; `None` if nobody keeps any.
     pub(crate) receipts: Option<Receipts>,
+    /// What is spent of tasks whose outcome has not arrived.
+    pub(crate) spent: AllSpent,
     /// Outcomes that were told to watchers and are in the store: under which number to whom.
     pub(crate) lent: BTreeMap<(ClientId, u64), TaskId>,
     /// What is left of a controller before this one.
@@ -105,6 +108,7 @@ impl State {
             parked: BTreeMap::new(),
             leases: BTreeSet::new(),
             receipts: limits.receipts.then(Receipts::default),
+            spent: AllSpent::default(),
             lent: BTreeMap::new(),
             resume: None,
             deserted: Deserted::default(),

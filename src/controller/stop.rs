@@ -79,7 +79,7 @@ impl Shell {
             }
             self.flush_keep();
         }
-        if let Err(fault) = self.heritage.flush() {
+        if let Err(fault) = self.heritage.flush(self.is_kept()) {
             self.door.note(&format!("what engines gave back could not be written down: {fault}"));
         }
     }

@@ -1,17 +1,8 @@
 //! What is true of each task, written down where it happens, and what must follow from it.
 //!
-//! A task is begun at most once more often than it has retries. Where a controller was killed, these
-//! attempts are *forgiven*, since nobody was left who knew of them; they are not counted:
-//!
-//! - those of a task that this controller had taken in and, at its death, had neither given to an
-//!   engine nor ended, or of which its engine had come back and told that it did not begin it: it
-//!   waited for its next attempt, which clients and engines know nothing of;
-//! - those of a task that was given last to an engine which is gone for good, and of which a
-//!   controller knew that: nothing is written down of such an engine;
-//! - those of a task whose client had been given up by a controller, if it comes back to the next:
-//!   its outcomes were dropped.
-//!
-//! So where no engine is lost and no client given up, a task without retries is begun once.
+//! A task is begun at most once more often than it has retries, whoever is killed. Only the attempts
+//! of a task whose client had been given up by a controller are *forgiven*, if it comes back to the
+//! next: its outcomes were dropped, and its tasks may have been cancelled.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -29,7 +20,6 @@ struct Gift {
 }
 
 /// A task as its owner meant it, and what became of it.
-#[expect(clippy::struct_excessive_bools, reason = "facts that are true or not by themselves")]
 pub(super) struct Task {
     id: TaskId,
     retries: u16,
@@ -41,8 +31,6 @@ pub(super) struct Task {
     /// A controller has heard that it is not wanted, and the one there is has.
     cancelled: bool,
     barred: bool,
-    /// This controller has taken it in, or knows that an engine of before did not begin it.
-    entered: bool,
     /// Attempts that are not counted, see the module.
     forgiven: usize,
 }
@@ -85,7 +73,6 @@ impl Book {
             unknown: 0,
             cancelled: false,
             barred: false,
-            entered: false,
             forgiven: 0,
         });
         self.numbers.insert(id, number);
@@ -98,41 +85,18 @@ impl Book {
 
     /// The controller takes this in.
     pub(super) fn said(&mut self, client: ClientId, message: &Message<FromClient>) {
-        match &message.head {
-            FromClient::Cancel { tasks, .. } => {
-                for seq in tasks {
-                    if let Some(task) = self.task(TaskId { client, seq: *seq }) {
-                        (task.cancelled, task.barred) = (true, true);
-                    }
-                }
-            }
-            FromClient::Submit { first, counts, .. } => self.enters(client, *first, counts.len()),
-            FromClient::Direct { first, engines, .. } => {
-                self.enters(client, *first, engines.len());
-            }
-            _ => {}
-        }
-    }
-
-    fn enters(&mut self, client: ClientId, first: u64, count: usize) {
-        for seq in first..first + count as u64 {
-            if let Some(task) = self.task(TaskId { client, seq }) {
-                task.entered = true;
+        let FromClient::Cancel { tasks, .. } = &message.head else { return };
+        for seq in tasks {
+            if let Some(task) = self.task(TaskId { client, seq: *seq }) {
+                (task.cancelled, task.barred) = (true, true);
             }
         }
     }
 
-    /// The controller is killed; of these tasks it is written down to whom they were given.
-    pub(super) fn orphaned(&mut self, written: &HashSet<TaskId>) {
+    /// The controller is killed.
+    pub(super) fn orphaned(&mut self) {
         for task in &mut self.tasks {
-            let key = (task.id.client, task.id.seq);
-            let told = self.told.contains_key(&key);
-            let waits = task.entered && !told;
-            let gone = task.gifts.last().is_some_and(|gift| self.gone.contains(&gift.engine));
-            if !written.contains(&task.id) && (waits || gone) {
-                task.forgiven = task.begun();
-            }
-            (task.entered, task.barred) = (false, false);
+            task.barred = false;
         }
         self.told.clear();
     }
@@ -140,15 +104,6 @@ impl Book {
     /// Whether an engine is gone for good.
     pub(super) fn is_gone(&self, engine: u32) -> bool {
         self.gone.contains(&engine)
-    }
-
-    /// An engine came back and told that it did not begin these.
-    pub(super) fn never_began(&mut self, tasks: impl Iterator<Item = TaskId>) {
-        for id in tasks {
-            if let Some(task) = self.task(id) {
-                task.entered = true;
-            }
-        }
     }
 
     /// A controller gives up a client.
@@ -161,6 +116,8 @@ impl Book {
         if self.given_up.contains(&client) {
             for task in self.tasks.iter_mut().filter(|task| task.id.client == client) {
                 task.forgiven = task.begun();
+                // Its lease may have ended.
+                task.cancelled = true;
             }
         }
     }

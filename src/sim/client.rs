@@ -269,6 +269,7 @@ impl World {
         self.reactor.check();
         assert_eq!(self.reactor.unsettled(), 0, "everything told has arrived");
         assert!(!self.reactor.is_resuming(), "nobody is waited for");
+        assert_eq!(self.reactor.spent(), 0, "nothing is spent of what has arrived");
         if self.mortal {
             let alive = self.processes.iter().filter(|process| process.alive);
             alive.for_each(|process| process.assert_quiet(self.era));

@@ -1,8 +1,6 @@
 //! The controller's death and the one that follows it: what the shell writes down, who is expected,
 //! and who comes back.
 
-use std::collections::HashSet;
-
 use super::engine::Affair;
 use super::network::{Line, Link, MS};
 use super::world::{Session, What, World};
@@ -90,28 +88,25 @@ impl World {
                 }
             }
             FromEngine::Back(ids) => {
-                let before = page.read();
                 page.places.told(ids);
-                page.write();
-                let after = page.read();
-                let rest = before.into_iter().filter(|entry| !after.contains(entry));
-                self.book.never_began(rest.map(|(_, id, _)| id));
-                return;
             }
             _ => {}
         }
         page.write();
     }
 
-    /// What stands in the ledger and may be asked for.
-    fn written(&self) -> HashSet<TaskId> {
-        let mut written = HashSet::new();
-        for page in self.ledger.values() {
-            let held: HashSet<_> = page.places.tickets().collect();
-            let entries = page.read().into_iter().filter(|(ticket, ..)| held.contains(ticket));
-            written.extend(entries.map(|(_, id, _)| id));
+    /// An engine is gone. Its page goes after what follows from that is written.
+    pub(super) fn strike_out(&mut self, id: u32) {
+        self.struck.extend(self.ledger.remove(&id).map(|page| (id, page)));
+    }
+
+    /// What is spent of these need not be known; their words stay until others take their places.
+    pub(super) fn unspent(&mut self, ids: &[TaskId]) {
+        for id in ids {
+            if self.chance.one_in(2) {
+                self.spent.remove(id);
+            }
         }
-        written
     }
 
     // --- the controller
@@ -123,7 +118,11 @@ impl World {
         }
         self.log(|| format!("controller {era} is killed"));
         (self.up, self.deaths) = (false, self.deaths - 1);
-        self.book.orphaned(&self.written());
+        self.book.orphaned();
+        // Killed while it wrote, it may have come to the one and not to the other.
+        if self.chance.one_in(2) {
+            self.ledger.extend(std::mem::take(&mut self.struck));
+        }
         self.reactor = Reactor::new(Limits { receipts: true, ..Limits::default() });
         self.expected.clear();
         for at in 0..self.processes.len() {
@@ -171,6 +170,9 @@ impl World {
             self.later(after, What::Missing(self.line(id)));
         }
         self.handle(Event::Inherited(left));
+        let spent = self.spent.iter().map(|(id, (engine, attempts))| (*id, *engine, *attempts));
+        let (spent, ends) = (spent.collect(), self.ends.values().cloned().collect());
+        self.handle(Event::SpentBefore(spent, ends));
         if self.deaths > 0 && self.chance.one_in(2) {
             let after = self.chance.mostly_below(300 * MS);
             self.later(after, What::Death(era));
@@ -182,11 +184,13 @@ impl World {
         if !self.is_here(line) || self.expected.remove(&line.id).is_none() {
             return;
         }
-        let page = self.ledger.remove(&line.id).expect("who is expected has a page");
+        let page = &self.ledger[&line.id];
+        let given: Vec<_> = page.read().into_iter().map(|(ticket, id, _)| (id, ticket)).collect();
         self.log(|| format!("engine {} is missing", line.id));
-        self.book.missing(line.id, page.read().into_iter().map(|(ticket, id, _)| (id, ticket)));
+        self.book.missing(line.id, given.into_iter());
         let (engine, cause) = (EngineId(line.id), "it did not come back".to_owned());
         self.handle(Event::EngineMissing { engine, cause });
+        self.strike_out(line.id);
     }
 
     // --- engines that come back

@@ -39,9 +39,9 @@ impl World {
         self.log(|| format!("engine {id} is lost, begun {begun:?}"));
         let line = Line { id, era: self.era };
         self.book.lost(line, begun.is_some());
-        self.ledger.remove(&id);
         let (engine, cause, output) = (EngineId(id), "gone".to_owned(), String::new());
         self.handle(Event::EngineLost { engine, begun, cause, output });
+        self.strike_out(id);
     }
 
     pub(super) fn send_from_engine(&mut self, line: Line, message: Message<FromEngine>) {

@@ -16,7 +16,8 @@ use crate::clock::SIMULATED;
 use crate::controller::{Effect, Event, Limits, Now, Reactor};
 use crate::memory::Tally;
 use crate::wire::{
-    ClientId, EngineId, FromClient, FromEngine, Head, Message, Stamp, ToClient, ToEngine,
+    ClientId, EngineId, FromClient, FromEngine, Head, Loss, Message, Stamp, TaskId, ToClient,
+    ToEngine,
 };
 
 /// The calendar at the beginning.
@@ -97,6 +98,11 @@ pub(super) struct World {
     pub(super) followed: bool,
     /// What is written down for the next controller, by engine.
     pub(super) ledger: BTreeMap<u32, Page>,
+    /// Pages that go with what is written next.
+    pub(super) struck: BTreeMap<u32, Page>,
+    /// What is written down as spent, and how engines ended.
+    pub(super) spent: BTreeMap<TaskId, (EngineId, u16)>,
+    pub(super) ends: BTreeMap<u32, Loss>,
     /// Engines of before that have not come back.
     pub(super) expected: HashMap<u32, usize>,
     /// The sessions of engines and of clients, by number; the latest with each.
@@ -139,6 +145,9 @@ impl World {
             deaths: if mortal { deaths } else { 0 },
             followed,
             ledger: BTreeMap::new(),
+            struck: BTreeMap::new(),
+            spent: BTreeMap::new(),
+            ends: BTreeMap::new(),
             expected: HashMap::new(),
             engines: Vec::new(),
             sessions: Vec::new(),
@@ -331,6 +340,7 @@ impl World {
     }
 
     pub(super) fn handle(&mut self, event: Event) {
+        self.struck.clear();
         let now = Now { mono: self.now, wall: self.set_clocks(0) };
         let mut effects = Vec::new();
         self.reactor.handle(now, event, &mut effects);
@@ -372,6 +382,9 @@ impl World {
                 self.at(at, What::ToEngine(line, message));
             }
             Effect::EndEngine(EngineId(id)) => self.end_engine(id),
+            Effect::Spent(id, engine, attempts) => drop(self.spent.insert(id, (engine, attempts))),
+            Effect::Unspent(ids) => self.unspent(&ids),
+            Effect::Gone(loss) => drop(self.ends.insert(loss.engine, loss)),
             // Nobody asks for these here.
             Effect::SignalEngine(..)
             | Effect::ReplaceEngine(_)

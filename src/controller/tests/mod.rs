@@ -12,5 +12,6 @@ mod requests;
 mod resume;
 mod scheduling;
 mod smoke;
+mod spent;
 mod stored;
 mod units;

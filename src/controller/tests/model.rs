@@ -103,6 +103,9 @@ impl Model {
             | Effect::ReplaceEngine(_)
             | Effect::Keep(_)
             | Effect::TellKept(..)
+            | Effect::Spent(..)
+            | Effect::Unspent(_)
+            | Effect::Gone(_)
             | Effect::TellHealth(..)
             | Effect::Stop => {}
         }

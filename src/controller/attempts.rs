@@ -11,7 +11,7 @@ use crate::store::Record;
 use crate::wire::{EngineId, EngineInfo, Loss, Parts, Stamp, Status};
 
 use super::engines::Engine;
-use super::event::Effect;
+use super::event::{Begun, Effect};
 use super::lanes::{ANY, Lane};
 use super::outcomes::Outcome;
 use super::state::{State, Turn};
@@ -43,7 +43,7 @@ impl Turn<'_> {
     pub(crate) fn on_engine_lost(
         &mut self,
         id: EngineId,
-        begun: Option<u64>,
+        begun: Option<Begun>,
         cause: String,
         output: String,
     ) {
@@ -68,7 +68,7 @@ impl Turn<'_> {
         self.spend_told(&loss);
         let mut back = Vec::new();
         for key in engine.holds(&self.state.tasks) {
-            let reached = self.reached(key, &engine, begun);
+            let reached = self.reached(key, &engine, begun.as_ref());
             self.spend_reached(key, id, &reached);
             self.state.tasks.get_mut(key).detach();
             if self.survives(key, &reached) {
@@ -91,15 +91,17 @@ impl Turn<'_> {
         self.lose_again(id, loss);
     }
 
-    fn reached(&self, key: TaskKey, engine: &Engine, begun: Option<u64>) -> Reached {
+    fn reached(&self, key: TaskKey, engine: &Engine, begun: Option<&Begun>) -> Reached {
         let task = self.state.tasks.get(key);
         let since = |nanoseconds: Stamp| Reached::Running(nanoseconds.max(0) as f64 / 1e9);
         let waited = || self.now.mono.saturating_sub(engine.front_since) as Stamp;
         match begun {
             _ if task.has_started() => since(self.now.wall - task.started),
-            Some(begun) if task.ticket > begun => Reached::Nothing,
+            Some(begun) if task.ticket > begun.last => Reached::Nothing,
+            // The word on that did not come.
+            Some(begun) if begun.returned.contains(&task.ticket) => Reached::Nothing,
             // The one it was at: the ones before it have ended, though it could not tell.
-            Some(begun) if task.ticket == begun && key == engine.front => since(waited()),
+            Some(begun) if task.ticket == begun.last && key == engine.front => since(waited()),
             Some(_) => Reached::Running(0.0),
             None if key == engine.front => since(waited()),
             None => Reached::Unknown,

@@ -32,6 +32,15 @@ pub struct Restored {
     pub outcomes: Vec<Outcome>,
 }
 
+/// How far an engine came with what it was given.
+#[derive(Clone, Debug, Default)]
+pub struct Begun {
+    /// The ticket of the last task that it began.
+    pub last: u64,
+    /// Tickets of tasks that it gave back before; their number is bounded, so not of all.
+    pub returned: Vec<u64>,
+}
+
 /// Something that happened outside.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -107,9 +116,8 @@ pub enum Event {
     EngineLost {
         /// The engine.
         engine: EngineId,
-        /// The ticket of the last task that it began, if that is known for certain; it begins no
-        /// other.
-        begun: Option<u64>,
+        /// How far it came, if that is known for certain; it begins no other task.
+        begun: Option<Begun>,
         /// For instance `killed by SIGKILL`.
         cause: String,
         /// The end of its log.

@@ -13,7 +13,7 @@ use super::incoming::{Incoming, later};
 use super::ledger::{self, Ledger};
 use super::run::Shell;
 use super::spawn::{self, Recipe, watch};
-use super::{Effect, Event};
+use super::{Begun, Effect, Event};
 use crate::wire::{
     Before, ClientId, EngineId, EngineInfo, FromEngine, Message, SessionId, ToEngine,
 };
@@ -248,7 +248,12 @@ impl Shell {
         let all = Message::bare(FromEngine::Back(Vec::new()));
         self.handle_event(Event::FromEngine(engine, all));
         let (cause, output) = ("its process is another engine now".to_owned(), String::new());
-        self.handle_event(Event::EngineLost { engine, begun: Some(0), cause, output });
+        self.handle_event(Event::EngineLost {
+            engine,
+            begun: Some(Begun::default()),
+            cause,
+            output,
+        });
     }
 
     /// An engine of before will not come; another sits in its place if one was counted on.

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use super::Event;
 use super::incoming::{Incoming, later};
 use super::run::Shell;
 use super::spawn::End;
+use super::{Begun, Event};
 use crate::memory::Tally;
 use crate::transport::{CloseReason, Outbox};
 use crate::wire::{EngineId, ToEngine};
@@ -87,7 +87,7 @@ impl Shell {
     pub(super) fn lose(&mut self, engine: EngineId) {
         let Some(Engine { closed, end, tally, .. }) = self.engines.get_mut(&engine) else { return };
         // From here on it begins nothing, whatever has become of it.
-        let begun = tally.as_ref().map(Tally::close);
+        let begun = tally.as_ref().map(how_far);
         let (closed, end) = (closed.take(), end.take());
         let End { cause, output, .. } = end.unwrap_or_else(|| End {
             cause: closed.unwrap_or_else(|| "it ended for an unknown reason".to_owned()),
@@ -98,4 +98,10 @@ impl Shell {
         self.handle_event(Event::EngineLost { engine, begun, cause, output });
         self.engines.remove(&engine);
     }
+}
+
+/// Lets nothing more be begun, and tells what was.
+fn how_far(tally: &Tally) -> Begun {
+    let last = tally.close();
+    Begun { last, returned: tally.given_back() }
 }

@@ -75,7 +75,7 @@ mod tests;
 
 pub use crate::transport::Listen;
 pub use embedded::Embedded;
-pub use event::{Effect, Event, Inherited, Now, Restored};
+pub use event::{Begun, Effect, Event, Inherited, Now, Restored};
 pub use keep::Keeping;
 pub use reactor::Reactor;
 pub use record::{Admission, Admitted};

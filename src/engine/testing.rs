@@ -288,6 +288,21 @@ fn what_the_controller_has_given_up_is_never_begun() {
     assert_eq!(next_task(&slot).unwrap(), "5", "in a new session it begins again");
 }
 
+#[test]
+fn what_was_given_back_is_known_without_a_word() {
+    let (slot, said) = (Slot::default(), Said::default());
+    let tally = Tally::new().expect("shared memory");
+    let sign = tally.sign().expect("it is the owner");
+    let seen = Tally::open(std::process::id(), &sign).expect("the same process");
+    slot.renew(Some(tally));
+    said.receive(&slot, vec![task(4), task(5), task(6)]);
+    assert_eq!(next_task(&slot).unwrap(), "4");
+    said.receive(&slot, vec![Message::bare(ToEngine::Recall(vec![id(4), id(5)]))]);
+    said.done(&slot, Status::Ok);
+    assert_eq!(next_task(&slot).unwrap(), "6");
+    assert_eq!((seen.close(), seen.given_back()), (7, vec![6]), "by their tickets");
+}
+
 fn running(timeout: u32, force: bool) -> (Slot, Said) {
     let (slot, said) = (Slot::default(), Said::default());
     said.receive(&slot, vec![limited(0, timeout, force, Parts::new())]);

@@ -68,9 +68,9 @@ impl Header {
         self.words()[NONCE].load(Ordering::Acquire)
     }
 
-    /// A word of a segment that nobody stores anything in, and so has no readers.
-    pub(super) fn spare(&self) -> &AtomicU64 {
-        &self.words()[SLOTS]
+    /// The words of a segment that nobody stores anything in, and so has no readers.
+    pub(super) fn spare(&self) -> &[AtomicU64] {
+        &self.words()[SLOTS..]
     }
 
     fn slot(&self, slot: u32) -> Option<&AtomicU64> {

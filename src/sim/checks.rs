@@ -177,14 +177,15 @@ impl Book {
             task.unknown += usize::from(task.gifts.last().is_some_and(|g| g.engine == engine));
         }
         if readable {
-            // One that was given back before a later one was begun cannot be told from one that
-            // ended, if neither was heard of.
+            // One that was cancelled before a later one was begun cannot be told from one that ended,
+            // if neither was heard of.
             let gifts = self.tasks.iter().flat_map(|task| &task.gifts);
             let last = gifts.filter(|gift| gift.engine == engine && gift.begun);
             let last = last.map(|gift| gift.ticket).max().unwrap_or(0);
             for task in &mut self.tasks {
                 let unclear = |g: &Gift| g.engine == engine && !g.begun && g.ticket < last;
-                task.unknown += usize::from(task.gifts.last().is_some_and(unclear));
+                let unclear = task.cancelled && task.gifts.last().is_some_and(unclear);
+                task.unknown += usize::from(unclear);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::network::{Line, Link};
 use super::world::{Session, What, World};
-use crate::controller::Event;
+use crate::controller::{Begun, Event};
 use crate::memory::Tally;
 use crate::wire::{EngineId, FromClient, FromEngine, Head, Message};
 
@@ -35,7 +35,10 @@ impl World {
         if std::mem::replace(&mut session.gone, true) {
             return;
         }
-        let begun = session.tally.take().map(|tally| tally.close());
+        let begun = session
+            .tally
+            .take()
+            .map(|tally| Begun { last: tally.close(), returned: tally.given_back() });
         self.log(|| format!("engine {id} is lost, begun {begun:?}"));
         let line = Line { id, era: self.era };
         self.book.lost(line, begun.is_some());

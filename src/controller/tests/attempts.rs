@@ -1,8 +1,8 @@
 //! What becomes of tasks whose attempt failed: who is tried again, where, and how often.
 
 use super::kit::*;
-use crate::controller::Effect;
-use crate::wire::{FromEngine, Status, Target, ToEngine};
+use crate::controller::{Begun, Effect, Event};
+use crate::wire::{EngineId, FromEngine, Status, Target, ToEngine};
 
 fn failed(world: &mut World, engine: u32, seq: u64) -> Vec<Effect> {
     let (status, started, completed) = (Status::Again, START, START + 1);
@@ -121,4 +121,15 @@ fn a_cancelled_task_is_never_tried_again() {
     let out = world.lose_engine_that_began(0, Some(1));
     assert_eq!(outcomes(&out), [(0, 0, Status::Cancelled)]);
     assert_eq!(text(&out), "its engine ended: killed by SIGKILL");
+}
+
+#[test]
+fn what_an_engine_gave_back_without_a_word_was_not_begun() {
+    let mut world = World::peopled(1);
+    world.client(0, submit(0, 2));
+    let begun = Some(Begun { last: 2, returned: vec![1] });
+    let (engine, cause, output) = (EngineId(0), "gone".to_owned(), String::new());
+    let out = world.on(Event::EngineLost { engine, begun, cause, output });
+    assert_eq!(outcomes(&out), [(0, 1, Status::Lost)]);
+    assert_eq!(gifts(&world.join_engine(1)), [(1, 0)]);
 }

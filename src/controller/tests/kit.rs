@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::super::{Effect, Event, Limits, Now, Reactor};
+use super::super::{Begun, Effect, Event, Limits, Now, Reactor};
 use crate::wire::{
     ClientId, EngineId, EngineInfo, FromClient, FromEngine, FuncId, Kind, Message, Parts, Reply,
     Request, Rules, SessionId, Status, Target, TaskId, ToClient, ToEngine,
@@ -102,6 +102,7 @@ impl World {
         begun: Option<u64>,
     ) -> Vec<Effect> {
         let (cause, output) = ("killed by SIGKILL".to_owned(), "last words".to_owned());
+        let begun = begun.map(|last| Begun { last, returned: Vec::new() });
         self.on(Event::EngineLost { engine: EngineId(engine), begun, cause, output })
     }
 

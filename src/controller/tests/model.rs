@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::{Effect, Event, Now, Reactor};
+use super::super::{Begun, Effect, Event, Now, Reactor};
 use super::kit::{START, func, info, name, parts, session, submit_to};
 use crate::wire::{
     ClientId, EngineId, FromClient, FromEngine, FuncId, Message, Request, SessionId, Status,
@@ -128,7 +128,7 @@ impl Model {
         let gone = self.engines.remove(&id).expect("a living engine");
         let before = self.lost();
         let (cause, output) = (String::from("gone"), String::new());
-        let begun = known.then_some(gone.begun);
+        let begun = known.then(|| Begun { last: gone.begun, returned: Vec::new() });
         self.on(Event::EngineLost { engine: id, begun, cause, output });
         for (client, seq) in self.lost().difference(&before) {
             let task = TaskId { client: *client, seq: *seq };

@@ -64,6 +64,11 @@ impl Slot {
                 }
                 ToEngine::Recall(ids) => {
                     let back = inner.remove(&ids);
+                    if let Some(tally) = &inner.tally {
+                        for (_, ticket) in &back {
+                            tally.give_back(*ticket);
+                        }
+                    }
                     reply(Message::bare(FromEngine::Returned(back)));
                 }
                 ToEngine::Cancel { tasks, force } => {

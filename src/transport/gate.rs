@@ -227,7 +227,6 @@ impl accept::Porter for Porter {
 
     /// Hears whether a peer knows the secret, before anything is computed for it.
     async fn ask(&self, mut stream: TcpStream) -> Result<TcpStream, Fault> {
-        prepare(&stream, self.patience);
         let called = call::call().map_err(|_| Fault::Left)?;
         let left = |_| Fault::Left;
         stream.write_all(&called).await.map_err(left)?;
@@ -252,6 +251,7 @@ impl accept::Porter for Porter {
     }
 
     async fn welcome(&self, stream: TcpStream, who: Who) {
+        prepare(&stream, self.patience);
         match timeout(HELLO_DEADLINE, self.check(stream)).await {
             Ok(Ok((wish, stream))) => self.lead(wish, stream, who).await,
             // The connection is dropped, which is answer enough.

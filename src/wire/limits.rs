@@ -14,7 +14,8 @@ pub const HELLO_CONCURRENT: usize = 64;
 /// Peers over a network that may be in the handshake at once; for a further one, the oldest gives way.
 pub const LINK_CONCURRENT: usize = 256;
 /// Strangers over a network that are heard in a second; the others wait with the kernel. So each keeps
-/// its place for half a second at least, however many come, and all of them cost a few percent of a core.
+/// its place for half a second at least, however many come, and all of them cost some five percent of a
+/// core (measured on two busy ones: 70 to 115 µs each, where a session takes 2 ms of the controller's).
 pub const LINK_RATE: u32 = 512;
 /// Bytes that are read of a peer over a network before it has proved who it is.
 pub const LINK_BUDGET: usize = 16 * 1024;

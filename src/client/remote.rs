@@ -229,7 +229,7 @@ impl Life {
         let mut pause = PAUSE.0;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let patience = limits::HELLO_DEADLINE.min(left);
+            let patience = place::attempt(&self.address.directory).min(left);
             match self.address.connect(self.session, Some(before.clone()), patience).await {
                 Ok(connected) if connected.accepted.resumed => return Ok(connected),
                 Ok(connected) if connected.accepted.controller == controller => {

@@ -15,15 +15,12 @@ use tokio::time::Instant;
 
 use crate::memory::Tally;
 use crate::transport::{self, Accepted, ConnectError, Event, Outbox, Sink, place};
-use crate::wire::limits::HELLO_DEADLINE;
 use crate::wire::{Before, FromEngine, Hello, Role, SessionId, ToEngine, Underway};
 
 /// The first pause between two attempts to join, and the longest while it is hardly over.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// Later they grow with the time that has passed, to this share of it and no further than that.
 const LATER: (u32, Duration) = (16, Duration::from_secs(10));
-/// How long one attempt may take over a network, where it takes a dozen ways to and fro.
-const FAR_ATTEMPT: Duration = HELLO_DEADLINE.saturating_mul(3);
 
 /// How long a controller is looked for.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +102,7 @@ impl Home {
         past: Option<Resumed>,
     ) -> io::Result<Joined> {
         let begun = Instant::now();
-        let longest = if place::is_far(&self.directory) { FAR_ATTEMPT } else { HELLO_DEADLINE };
+        let longest = place::attempt(&self.directory);
         // Since when it is known, without a break, that none is there.
         let mut none_since = Some(begun);
         let mut pause = PAUSE.0;

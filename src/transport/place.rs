@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::card::{from_hex, read_private, to_hex, write_private};
 use super::directory;
-pub use super::site::{is_far, token as token_of};
+pub use super::site::{attempt, is_far, token as token_of};
 use crate::wire::SessionId;
 
 /// Name of the file with the secret.

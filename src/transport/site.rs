@@ -15,6 +15,7 @@ use super::link::LinkError;
 use super::place;
 use super::zmq::Lane;
 use crate::wire::Role;
+use crate::wire::limits::{FAR_DEADLINE, HELLO_DEADLINE};
 
 /// See the head of this file.
 pub(crate) enum Site {
@@ -34,6 +35,11 @@ pub(crate) struct Knocked {
 /// Whether `path` is that of a connection file, and not that of a cluster's directory.
 pub fn is_far(path: &Path) -> bool {
     path.is_file()
+}
+
+/// How long one attempt to connect to the cluster that `path` names may take.
+pub fn attempt(path: &Path) -> Duration {
+    if is_far(path) { FAR_DEADLINE } else { HELLO_DEADLINE }
 }
 
 /// The secret of the cluster that `path` names, a directory or a connection file.

@@ -9,6 +9,8 @@ pub const PROTOCOL: u16 = 6;
 pub const HELLO_MAX: usize = 4096;
 /// Time a peer has from its connection to the end of the handshake.
 pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+/// Time for an attempt to connect over a network, which takes a dozen ways to and fro.
+pub const FAR_DEADLINE: Duration = Duration::from_secs(15);
 /// Peers that may be in the handshake at once; for a further one, the oldest gives way.
 pub const HELLO_CONCURRENT: usize = 64;
 /// Peers over a network that may be in the handshake at once; for a further one, the oldest gives way.

@@ -4,6 +4,8 @@ Sessions through real networks that drop packets are in ``test_partitions.py``.
 """
 
 import collections
+import os
+import signal
 
 import pytest
 
@@ -100,6 +102,23 @@ def test_a_map_completes_over_a_line_of_64_kib_a_second(far, tmp_path):
             assert list(results.get(timeout=LONG)) == [1000] * 200
             assert rc.ids == engine
         far.end()
+
+
+def test_a_client_follows_a_killed_controller_over_a_line_that_takes_long(
+    leaks, tmp_path, wait_exit
+):
+    far = Far(tmp_path, "--lease", "60")
+    with Line(far.file, delay=0.3) as line:
+        with oarlock.Client(line.card(tmp_path / "line.json"), timeout=LONG) as rc:
+            assert rc[:].apply_sync(abs, -1) == [1]
+            os.kill(far.record.pid, signal.SIGKILL)
+            assert wait_exit(far.record.pid, PATIENCE)
+            wait_until(lambda: rc.away, "the client knows")
+            far.start_again()
+            assert rc.load_balanced_view().apply(abs, -2).get(timeout=LONG) == 2
+            assert not rc.away
+        far.end()
+    leaks.check()
 
 
 def test_who_leaves_through_a_thin_line_has_said_all_that_it_said(leaks, tmp_path):

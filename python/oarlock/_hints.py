@@ -12,16 +12,18 @@ def engines(count: int) -> str:
 
 
 AWAY: Final = (
-    "the controller was killed, so this waits for another; what runs goes on\n\n"
-    "hint: give its `oarlock start` again, see `oarlock status`"
+    "the controller was killed or cannot be reached, so this waits for it or for another; what "
+    "runs goes on\n\n"
+    "hint: if it was killed, give its `oarlock start` again, see `oarlock status`"
 )
 
 
 def say_away(away: bool) -> None:
-    """Tell a person who waits that the controller is gone, or that another has come."""
+    """Tell a person who waits that the controller is gone, or that there is one again."""
     import logging
 
-    text = AWAY.replace("\n\n", "; ") if away else "another controller goes on with the work"
+    back = "the controller, or another, is there again and goes on with the work"
+    text = AWAY.replace("\n\n", "; ") if away else back
     logging.getLogger("oarlock").warning("oarlock: %s", text)
 
 

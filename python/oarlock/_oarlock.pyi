@@ -204,7 +204,7 @@ class Client:
     directory: str
     embedded: bool
     controller_pid: int
-    away: bool  # the controller was killed, and another is looked for
+    away: bool  # the controller was killed or cannot be reached, and is looked for
     closed: bool
     # --- engines
     def engines(self) -> list[tuple[int, str, int, str]]:

@@ -80,10 +80,12 @@ class Client(Control, Waiting):
             directory: The cluster's directory, by another way than `connection_info`.
             lease: Seconds that unfinished tasks run on when this client is gone, closed or killed;
                 then they are cancelled. 0 for not at all, None for as long as they take. Other
-                clients get their results by msg_id; a task for which one waits is not cancelled.
-            reconnect: Seconds to wait, when the controller of a standalone cluster was killed, for
-                another to take its place (``oarlock start`` again); then everything ends with
-                `ControllerLost`. None for as long as its engines wait for it, 0 for not at all.
+                clients get their results by msg_id; a task for which one waits is not cancelled. A
+                client whose connection broke goes on if it is back within that time.
+            reconnect: Seconds to look for the controller of a standalone cluster when the
+                connection broke, or, when it was killed, for another that takes its place
+                (``oarlock start`` again); then everything ends with `ControllerLost`. None for as
+                long as its engines wait for it, 0 for not at all.
             engines_timeout: The attribute of this name.
 
         Raises:
@@ -187,9 +189,9 @@ class Client(Control, Waiting):
 
     @property
     def away(self) -> bool:
-        """Whether the controller was killed and this client waits for another, see `reconnect`.
+        """Whether the controller was killed or cannot be reached; see `reconnect`.
 
-        Tasks can be submitted and cancelled meanwhile; the next controller is told.
+        Tasks can be submitted and cancelled meanwhile; it, or the next one, is told later.
         """
         return self._core.away
 

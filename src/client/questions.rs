@@ -22,11 +22,11 @@ pub(super) struct Replies {
 }
 
 impl Replies {
-    /// Questions to a controller that is gone are refused, since it may have done what was asked; those
-    /// that can be asked again are given.
+    /// Questions of a session that is over are refused, since the controller may have done what was
+    /// asked; those that can be asked again are given.
     pub(super) fn refuse_open(&mut self) -> Vec<(u64, Request)> {
-        let text = "the controller was killed before it answered, and another has taken its place; \
-                    what was asked may or may not have been done\n\nhint: ask again";
+        let text = "the session with the controller broke before it answered; what was asked may or may \
+                    not have been done\n\nhint: ask again";
         let mut again = Vec::new();
         for (id, question) in self.open.iter_mut().filter(|(_, asked)| asked.answer.is_none()) {
             match &question.again {

@@ -233,9 +233,12 @@ impl Life {
             match self.address.connect(self.session, Some(before.clone()), patience).await {
                 Ok(connected) if connected.accepted.resumed => return Ok(connected),
                 Ok(connected) if connected.accepted.controller == controller => {
-                    return Err("the controller lives and has given this session up meanwhile; \
-                                a new client can ask for the results by msg_id"
-                        .to_owned());
+                    return Err(
+                        "the controller lives and has given this client up: its lease ended \
+                                before its tasks did, or it was away for more than 10 minutes; a \
+                                new client can ask for the results by msg_id"
+                            .to_owned(),
+                    );
                 }
                 Ok(_) => return Err("the one that is there now knows nothing of it".to_owned()),
                 Err(error @ (ConnectError::Refused { .. } | ConnectError::NotOurs { .. })) => {

@@ -6,7 +6,7 @@ use super::inherit::NOWHERE;
 use super::losses::Engine;
 use super::run::Shell;
 use crate::transport::{Arrival, Sink};
-use crate::wire::{Before, ClientId, EngineId, EngineInfo, Hello, Role};
+use crate::wire::{Before, EngineId, EngineInfo, Hello, Role};
 
 impl Shell {
     /// Somebody is at the door, and the door says that it has the secret.
@@ -21,26 +21,11 @@ impl Shell {
             return;
         }
         let sender = self.sender.clone();
-        let Hello { role, session, pid, host, lease, before, .. } = arrival.hello.clone();
+        let Hello { role, session, pid, host, before, .. } = arrival.hello.clone();
         // A peer for which the system has no sockets left is turned away without a word; it
         // will ask again.
         match role {
-            Role::Client => {
-                let again = self.client_again(before.as_ref(), session);
-                let client = again.unwrap_or(ClientId(self.next_client));
-                let sink = Sink::new(sender, move |event| Incoming::Client(client, event));
-                // A client may be stopped for a while (Ctrl-Z); its end is told by the door.
-                let Ok(outbox) = arrival.admit((client.0, again.is_some()), None, sink) else {
-                    return;
-                };
-                self.clients.insert(client, outbox);
-                if again.is_some() {
-                    self.handle_event(Event::ClientBack { client, session, lease });
-                } else {
-                    self.next_client += 1;
-                    self.handle_event(Event::ClientJoined { client, session, lease });
-                }
-            }
+            Role::Client => self.receive_client(arrival),
             Role::Engine => {
                 let again = self.engine_again(before.as_ref(), session);
                 let is_first = before.is_none();

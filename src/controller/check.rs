@@ -1,10 +1,14 @@
 //! The audit of the books: every invariant, counted anew. For tests and simulations.
 
+use std::collections::BTreeSet;
+
 use crate::wire::EngineId;
 
+use super::clients::Client;
 use super::engines::Engine;
 use super::hash::{Map, Set};
 use super::lanes::ANY;
+use super::outcomes::{Kept, Standing};
 use super::state::State;
 use super::tasks::{List, TaskKey};
 
@@ -18,7 +22,8 @@ impl State {
         listed += self.parked.values().map(|list| self.count(list, None, None)).sum::<usize>();
         for (client, list) in &self.parked {
             let parked = |key| self.tasks.get(key).is_parked();
-            assert!(self.clients.is_alive(*client), "only of the living are tasks parked");
+            let comes = self.clients.is_alive(*client) || self.clients.is_awaited(*client);
+            assert!(comes, "only of who may take something are tasks parked");
             assert!(list.iter(&self.tasks).all(parked), "a parked task knows it");
         }
         for list in self.waiting_lists() {
@@ -165,8 +170,20 @@ impl State {
             let pending = self.tasks.iter().filter(|(_, task)| task.id.client == id).count();
             let kept = self.outcomes.iter().filter(|(task, _)| task.client == id).count();
             assert_eq!(client.known, (pending + kept) as u64, "a client's tasks are counted");
-            assert!(client.alive || client.known > 0, "a client of no use is dropped");
+            let awaited = client.awaited.is_some();
+            assert!(client.alive || client.known > 0 || awaited, "a client of no use is dropped");
+            assert!(!awaited || !client.alive, "who is there is not waited for");
+            assert!(client.alive || client.returning.is_none(), "who is gone submits nothing");
             assert!(self.clients.of_session(client.session).any(|other| other == id));
+        }
+        let until = |(id, client): (_, &Client)| Some((client.awaited?, id));
+        let awaited = self.clients.iter().filter_map(until);
+        assert_eq!(awaited.collect::<BTreeSet<_>>(), self.awaited, "it is known who is waited for");
+        for id in self.receipts.iter().flat_map(Map::keys) {
+            let orphan = |kept: &Kept| kept.standing == Standing::Orphan;
+            let here = self.clients.is_alive(id.client);
+            let kept = self.outcomes.get(*id).is_some_and(orphan);
+            assert!(here || kept, "engines keep no more for who is gone than there is here");
         }
     }
 }

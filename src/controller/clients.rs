@@ -7,6 +7,7 @@ use crate::wire::{ClientId, SessionId};
 
 use super::deserted::PATIENCE;
 use super::hash::{Map, Set};
+use super::returning::Returning;
 
 /// One client.
 pub(crate) struct Client {
@@ -26,6 +27,23 @@ pub(crate) struct Client {
     pub(crate) funcs: Set<u32>,
     /// Its tasks that are unfinished or whose outcomes are kept.
     pub(crate) known: u64,
+    /// Gone without a goodbye: until when it is waited for, by the monotonic clock, though nothing of
+    /// it may be known.
+    pub(crate) awaited: Option<u64>,
+    /// Its lease ended before its tasks did, so there is nothing to come back to.
+    pub(crate) lapsed: bool,
+    /// It is back and has not submitted again all that it wants.
+    pub(crate) returning: Option<Box<Returning>>,
+}
+
+impl Client {
+    /// It has submitted again what it wants, or is gone: its numbers go on where they were.
+    pub(crate) fn end_return(&mut self) -> Option<Box<Returning>> {
+        let back = self.returning.take()?;
+        self.next = self.next.max(back.heard.0);
+        self.next_watched = self.next_watched.max(back.heard.1);
+        Some(back)
+    }
 }
 
 /// All clients.
@@ -51,6 +69,9 @@ impl Clients {
             next_watched: WATCHED,
             funcs: Set::default(),
             known: 0,
+            awaited: None,
+            lapsed: false,
+            returning: None,
         };
         self.map.insert(id, client);
         self.sessions.entry(session).or_default().push(id);
@@ -58,11 +79,11 @@ impl Clients {
     }
 
     /// Enters a client that is gone, as a store knows it.
-    pub(crate) fn restore(&mut self, id: ClientId, session: SessionId, lease: u64, next: u64) {
+    pub(crate) fn restore(&mut self, id: ClientId, session: SessionId, lease: u64) {
         if self.join(id, session, lease)
             && let Some(client) = self.map.get_mut(&id)
         {
-            (client.alive, client.next) = (false, next);
+            client.alive = false;
             // Nobody is there to start engines for it, nor to submit again what was given up.
             client.patience = u64::MAX;
         }
@@ -74,6 +95,7 @@ impl Clients {
         let comes = !client.alive && client.session == session;
         if comes {
             (client.alive, client.lease) = (true, lease);
+            (client.awaited, client.lapsed) = (None, false);
         }
         comes
     }
@@ -98,6 +120,11 @@ impl Clients {
         self.map.get(&id).is_some_and(|client| client.alive)
     }
 
+    /// Whether a client is gone and may come back.
+    pub(crate) fn is_awaited(&self, id: ClientId) -> bool {
+        self.map.get(&id).is_some_and(|client| client.awaited.is_some())
+    }
+
     /// Counts tasks that have become known.
     pub(crate) fn learn(&mut self, id: ClientId, tasks: u64) {
         if let Some(client) = self.map.get_mut(&id) {
@@ -112,10 +139,11 @@ impl Clients {
         self.drop_unneeded(id)
     }
 
-    /// Removes a client that is gone and of which nothing is known any more; says whether it was.
+    /// Removes a client that is gone, of which nothing is known any more and for which nobody waits; says
+    /// whether it was.
     pub(crate) fn drop_unneeded(&mut self, id: ClientId) -> bool {
         let Some(client) = self.map.get(&id) else { return false };
-        if client.alive || client.known > 0 {
+        if client.alive || client.known > 0 || client.awaited.is_some() {
             return false;
         }
         let session = client.session;

@@ -108,8 +108,9 @@ impl Turn<'_> {
 
     /// Whether a task that is not known may be submitted again.
     pub(super) fn may_come(&self, id: TaskId) -> bool {
-        let Some(resume) = &self.state.resume else { return false };
-        resume.returning.contains(&id.client) || !self.state.clients.is_alive(id.client)
+        let state = &*self.state;
+        let there = state.clients.is_alive(id.client) && !state.is_returning(id.client);
+        state.resume.is_some() && !there
     }
 
     /// An engine told an outcome, which may be the last that was waited for.

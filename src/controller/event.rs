@@ -1,5 +1,7 @@
 //! What may happen to the controller, and what it may want done about it.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::store::{Outcome, Record, Submitted};
@@ -58,6 +60,8 @@ pub enum Event {
     ClientLost {
         /// The client.
         client: ClientId,
+        /// Whether it said goodbye; else it may come back.
+        for_good: bool,
     },
     /// An engine was admitted.
     EngineJoined {
@@ -83,11 +87,12 @@ pub enum Event {
         /// Why, for people.
         why: String,
     },
-    /// A client that came back asks again for tasks of its own that are known already.
-    AskedAgain(ClientId, Vec<u64>),
+    /// A client that came back asks again for tasks of its own that came here before.
+    AskedAgain(ClientId, Range<u64>),
     /// Everything is about to end: engines are to give back what they have not begun.
     Stopping,
-    /// A client of the controller before this one was admitted under the number it had there.
+    /// A client of this controller or of the one before it was admitted under the number it had. What it
+    /// said before that in another session is no longer heard.
     ClientBack {
         /// The client.
         client: ClientId,

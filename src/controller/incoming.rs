@@ -7,13 +7,14 @@ use tokio::sync::mpsc;
 
 use super::revive::Seats;
 use super::spawn::{End, Started};
+use super::visits::Visit;
 use crate::transport::{Arrival, Event};
-use crate::wire::{ClientId, EngineId, FromClient, FromEngine};
+use crate::wire::{EngineId, FromClient, FromEngine};
 
 /// Something for the shell to do.
 pub(super) enum Incoming {
     Control(Control),
-    Client(ClientId, Event<FromClient>),
+    Client(Visit, Event<FromClient>),
     Engine(EngineId, Event<FromEngine>),
     Arrival(Arrival),
     /// A process that was started here ended.

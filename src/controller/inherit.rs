@@ -14,9 +14,7 @@ use super::ledger::{self, Ledger};
 use super::run::Shell;
 use super::spawn::{self, Recipe, watch};
 use super::{Begun, Effect, Event};
-use crate::wire::{
-    Before, ClientId, EngineId, EngineInfo, FromEngine, Message, SessionId, ToEngine,
-};
+use crate::wire::{Before, EngineId, EngineInfo, FromEngine, Message, SessionId, ToEngine};
 
 /// The process of an engine that is not of this host, or that the kernel does not tell of: none.
 pub(super) const NOWHERE: u32 = 0;
@@ -155,7 +153,7 @@ impl Heritage {
     }
 
     /// Whether a peer was with a controller that is no more: a number given there may go on.
-    fn was_with_another(&self, before: &Before, this: SessionId) -> bool {
+    pub(super) fn was_with_another(&self, before: &Before, this: SessionId) -> bool {
         self.is_heir && before.controller != this
     }
 }
@@ -193,18 +191,6 @@ impl Shell {
             later(&self.sender, patience, Incoming::Missing(*engine, text));
         }
         alive
-    }
-
-    /// The number under which a client comes back, if it does.
-    pub(super) fn client_again(
-        &self,
-        before: Option<&Before>,
-        session: SessionId,
-    ) -> Option<ClientId> {
-        let before = before.filter(|b| self.heritage.was_with_another(b, self.session))?;
-        let client = ClientId(before.number);
-        let free = self.reactor.may_return(client, session);
-        (free && !self.clients.contains_key(&client)).then_some(client)
     }
 
     /// The number under which an engine comes back, if it does.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use super::hash::Map;
 use super::record::Admitted;
+use super::returning::Piece;
 use super::run::Shell;
 use super::{Effect, Event, Limits, Now, Reactor};
 use crate::store::{Class, Key, Outcome, Record, Store, StoreError};
@@ -207,15 +208,15 @@ impl Shell {
             let reply = Message::bare(ToClient::Reply { id: *id, body });
             return self.carry_out_now(Effect::ToClient(client, reply), now);
         }
-        let Some(keep) = self.keep.as_mut().filter(|_| message.head.numbers().is_some()) else {
+        if self.keep.is_none() || message.head.numbers().is_none() {
             return self.handle_at(now, Event::FromClient(client, message));
-        };
-        let admission = self.reactor.admit(client, message);
-        let events = keep.admit(&self.reactor, (client, now), admission.new);
-        if !admission.known.is_empty() {
-            self.handle_at(now, Event::AskedAgain(client, admission.known));
         }
-        for event in events {
+        for piece in self.reactor.admit(client, message) {
+            let event = match (piece, &mut self.keep) {
+                (Piece::New(new), Some(keep)) => keep.admit(&self.reactor, (client, now), new),
+                (Piece::New(new), None) => Event::FromClient(client, new),
+                (Piece::Known(seqs), _) => Event::AskedAgain(client, seqs),
+            };
             self.handle_at(now, event);
         }
     }
@@ -310,21 +311,17 @@ impl Keep {
         &mut self,
         reactor: &Reactor,
         (client, now): (ClientId, Now),
-        new: impl IntoIterator<Item = Message<FromClient>>,
-    ) -> Vec<Event> {
-        let mut events = Vec::new();
-        for message in new {
-            let record = reactor.record(client, &message, now.wall);
-            let entered =
-                record.map_or(Ok(()), |record| self.enter(client, message.parts.clone(), record));
-            events.push(match (entered, message.head.numbers()) {
-                (Err(why), Some((first, count))) => {
-                    Event::NoRoom { client, first, count: count as usize, why }
-                }
-                _ => Event::FromClient(client, message),
-            });
+        message: Message<FromClient>,
+    ) -> Event {
+        let record = reactor.record(client, &message, now.wall);
+        let entered =
+            record.map_or(Ok(()), |record| self.enter(client, message.parts.clone(), record));
+        match (entered, message.head.numbers()) {
+            (Err(why), Some((first, count))) => {
+                Event::NoRoom { client, first, count: count as usize, why }
+            }
+            _ => Event::FromClient(client, message),
         }
-        events
     }
 }
 

@@ -9,10 +9,11 @@
 //! - `reactor`, `submit`, `report`, `request`: one function per event.
 //! - `schedule`, `lanes`, `ranks`: which engine gets which task, and what is taken back.
 //! - `resume`, `comeback`, `receipts`, `spent`: what lets a controller go on where one that was killed ended.
+//! - `gone`, `returning`: clients that are gone, and those that come back.
 //! - `record`, `restore`: what a store is to hold, and beginning with what it holds.
 //! - `settle`, `outcomes`: the end of a task, told once and kept for a while.
 //! - `deserted`: what waits while no engine is there.
-//! - `run`, `incoming`, `inbox`, `admit`, `send`, `losses`, `stop`, `embedded`, `standalone`: the
+//! - `run`, `incoming`, `inbox`, `admit`, `visits`, `send`, `losses`, `stop`, `embedded`, `standalone`: the
 //!   shell; `ledger`, `notes`, `inherit`, `keep`, `reopen`: what it leaves to one that follows it; `processes`, `spawn`,
 //!   `memory_kills`: the processes behind engines. The only files here with I/O.
 //! - `revive`: whether and when an engine process that ended is replaced.
@@ -30,6 +31,7 @@ mod embedded;
 mod engines;
 mod event;
 mod funcs;
+mod gone;
 mod hash;
 mod inbox;
 mod incoming;
@@ -54,6 +56,7 @@ mod report;
 mod request;
 mod restore;
 mod resume;
+mod returning;
 mod revive;
 mod run;
 mod schedule;
@@ -69,6 +72,7 @@ mod stop;
 mod submit;
 mod tasks;
 mod texts;
+mod visits;
 
 #[cfg(test)]
 mod tests;
@@ -78,7 +82,8 @@ pub use embedded::Embedded;
 pub use event::{Begun, Effect, Event, Inherited, Now, Restored};
 pub use keep::Keeping;
 pub use reactor::Reactor;
-pub use record::{Admission, Admitted};
+pub use record::Admitted;
+pub use returning::Piece;
 pub use revive::Care;
 pub use spawn::Recipe;
 pub use standalone::serve;

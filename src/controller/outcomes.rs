@@ -1,14 +1,15 @@
 //! Outcomes that are kept for whoever asks later, oldest dropped first.
 //!
-//! Two shelves: outcomes that were told to their owner are a convenience and few are kept;
-//! outcomes whose owner was gone are all there is of that work, so more is kept, for a time. Where
-//! there is a store, all stand on the second until it is known that they arrived somewhere, and
+//! Three shelves, see [`Standing`]: outcomes that arrived at their owner are a convenience and few are
+//! kept; outcomes whose owner was gone are all there is of that work, so more is kept, for a time; and
+//! so is what is on its way to an owner who says what has arrived, since it may be lost on the way.
+//! Where there is a store, all stand on the second until it is known that they arrived somewhere, and
 //! their bytes are in the store.
 
 use std::collections::VecDeque;
 use std::mem::size_of;
 
-use crate::wire::{EngineId, Parts, Stamp, Status, TaskId};
+use crate::wire::{ClientId, EngineId, Parts, Stamp, Status, TaskId};
 
 use super::index::Index;
 use super::slab::Slab;
@@ -24,15 +25,25 @@ pub(crate) struct Outcome {
     pub(crate) parts: Parts,
 }
 
+/// What an outcome is kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It was told, and arrived as far as is known: others may ask for it.
+    Told = 0,
+    /// Its owner was gone, so it may be all there is of that work.
+    Orphan = 1,
+    /// It was told to an owner who says what has arrived, and has not said so.
+    Unheard = 2,
+}
+
 /// A kept outcome.
 pub(crate) struct Kept {
     pub(crate) outcome: Outcome,
     pub(crate) submitted: Stamp,
     /// Position among all tasks ever submitted.
     pub(crate) order: u64,
-    /// Whether it may be all there is of that work.
-    pub(crate) orphan: bool,
-    /// Until when it is kept then, on the monotonic clock.
+    pub(crate) standing: Standing,
+    /// Until when an orphan is kept, on the monotonic clock.
     pub(crate) until: u64,
     /// Whether its parts are in the store and not here.
     pub(crate) stored: bool,
@@ -61,8 +72,7 @@ struct Shelf {
 pub(crate) struct Outcomes {
     slab: Slab<(TaskId, Kept)>,
     index: Index,
-    told: Shelf,
-    orphans: Shelf,
+    shelves: [Shelf; 3],
 }
 
 impl Outcomes {
@@ -79,43 +89,59 @@ impl Outcomes {
         limits: &Limits,
         dropped: impl FnMut(TaskId, &Kept),
     ) {
-        let orphan = kept.orphan;
         let number = self.slab.insert((id, kept));
         self.index.insert(id, number);
-        self.enter(number, orphan, limits, dropped);
+        self.enter(number, limits, dropped);
     }
 
-    /// An outcome has arrived where it is wanted: it is no longer all there is.
-    pub(crate) fn take(&mut self, id: TaskId, limits: &Limits, dropped: impl FnMut(TaskId, &Kept)) {
-        let Some(number) = self.index.get(id).filter(|at| self.slab[*at].1.orphan) else { return };
-        self.leave(number);
-        self.slab[number].1.orphan = false;
-        self.tidy(true);
-        self.enter(number, false, limits, dropped);
-    }
-
-    /// Puts an outcome on a shelf, and takes the oldest off there beyond the limits.
-    fn enter(
+    /// An outcome, if it is kept, is kept for something else from now on; until when, if it becomes an
+    /// orphan.
+    pub(crate) fn shift(
         &mut self,
-        number: u32,
-        orphan: bool,
+        id: TaskId,
+        (standing, until): (Standing, u64),
         limits: &Limits,
-        mut dropped: impl FnMut(TaskId, &Kept),
+        dropped: impl FnMut(TaskId, &Kept),
     ) {
-        let (records, bytes) = if orphan {
-            (usize::MAX, limits.orphan_bytes)
-        } else {
-            (limits.kept_records, limits.kept_bytes)
-        };
+        let Some(number) = self.index.get(id) else { return };
+        let before = self.slab[number].1.standing;
+        if before == standing {
+            return;
+        }
+        self.leave(number);
+        let kept = &mut self.slab[number].1;
+        kept.standing = standing;
+        if standing == Standing::Orphan {
+            kept.until = until;
+        }
+        self.tidy(before);
+        self.enter(number, limits, dropped);
+    }
+
+    /// What is on its way to this client.
+    pub(crate) fn unheard_of(&self, client: ClientId) -> Vec<TaskId> {
+        let ids = self.shelves[Standing::Unheard as usize].ids.iter().copied();
+        ids.filter(|id| id.client == client && self.stands(*id, Standing::Unheard)).collect()
+    }
+
+    /// Puts an outcome on its shelf, and takes the oldest off there beyond the limits.
+    fn enter(&mut self, number: u32, limits: &Limits, mut dropped: impl FnMut(TaskId, &Kept)) {
         let (id, kept) = &self.slab[number];
-        let (id, cost) = (*id, kept.cost());
-        let side = self.side(orphan);
+        let (id, standing, cost) = (*id, kept.standing, kept.cost());
+        // Of what may be all there is, the newest stays however large it is.
+        let (least, records, bytes) = match standing {
+            Standing::Told => (0, limits.kept_records, limits.kept_bytes),
+            Standing::Orphan | Standing::Unheard => (1, usize::MAX, limits.orphan_bytes),
+        };
+        let side = self.side(standing);
         side.ids.push_back(id);
         side.records += 1;
         side.bytes += cost;
-        while self.side(orphan).records > records || self.side(orphan).bytes > bytes {
-            let Some(oldest) = self.side(orphan).ids.pop_front() else { break };
-            if self.stands(oldest, orphan)
+        let full =
+            |side: &Shelf| side.records > records || (side.records > least && side.bytes > bytes);
+        while full(self.side(standing)) {
+            let Some(oldest) = self.side(standing).ids.pop_front() else { break };
+            if self.stands(oldest, standing)
                 && let Some(kept) = self.take_out(oldest)
             {
                 dropped(oldest, &kept);
@@ -123,20 +149,20 @@ impl Outcomes {
         }
     }
 
-    fn side(&mut self, orphan: bool) -> &mut Shelf {
-        if orphan { &mut self.orphans } else { &mut self.told }
+    fn side(&mut self, standing: Standing) -> &mut Shelf {
+        &mut self.shelves[standing as usize]
     }
 
     /// Whether an outcome is kept and on that shelf.
-    fn stands(&self, id: TaskId, orphan: bool) -> bool {
-        self.get(id).is_some_and(|kept| kept.orphan == orphan)
+    fn stands(&self, id: TaskId, standing: Standing) -> bool {
+        self.get(id).is_some_and(|kept| kept.standing == standing)
     }
 
     /// Uncounts an outcome that is about to leave its shelf.
     fn leave(&mut self, number: u32) {
         let (_, kept) = &self.slab[number];
-        let (orphan, cost) = (kept.orphan, kept.cost());
-        let side = self.side(orphan);
+        let (standing, cost) = (kept.standing, kept.cost());
+        let side = self.side(standing);
         side.records -= 1;
         side.bytes -= cost;
     }
@@ -149,19 +175,19 @@ impl Outcomes {
     }
 
     /// An old outcome at the front must not let the ids of those that left pile up behind it.
-    fn tidy(&mut self, orphan: bool) {
-        let side = self.side(orphan);
+    fn tidy(&mut self, standing: Standing) {
+        let side = self.side(standing);
         if side.ids.len() > 2 * side.records + 64 {
             let mut ids = std::mem::take(&mut side.ids);
-            ids.retain(|id| self.stands(*id, orphan));
-            self.side(orphan).ids = ids;
+            ids.retain(|id| self.stands(*id, standing));
+            self.side(standing).ids = ids;
         }
     }
 
     /// Drops what outlived its time and tells `dropped`.
     pub(crate) fn expire(&mut self, mono: u64, mut dropped: impl FnMut(TaskId, &Kept)) {
-        while let Some(id) = self.orphans.ids.front().copied() {
-            if self.stands(id, true) {
+        while let Some(id) = self.side(Standing::Orphan).ids.front().copied() {
+            if self.stands(id, Standing::Orphan) {
                 if self.get(id).is_some_and(|kept| mono <= kept.until) {
                     return;
                 }
@@ -169,15 +195,20 @@ impl Outcomes {
                     dropped(id, &kept);
                 }
             }
-            self.orphans.ids.pop_front();
+            self.side(Standing::Orphan).ids.pop_front();
         }
     }
 
     /// Drops one outcome, if it is kept.
     pub(crate) fn remove(&mut self, id: TaskId) -> Option<Kept> {
         let kept = self.take_out(id)?;
-        self.tidy(kept.orphan);
+        self.tidy(kept.standing);
         Some(kept)
+    }
+
+    /// Bytes of what is kept for owners who were gone.
+    pub(crate) fn orphan_bytes(&self) -> u64 {
+        self.shelves[Standing::Orphan as usize].bytes
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -188,15 +219,16 @@ impl Outcomes {
         self.slab.iter().map(|(_, (id, kept))| (*id, kept))
     }
 
-    /// Records and bytes on the shelf of the told and on that of the orphans.
-    pub(crate) fn totals(&self) -> [(usize, u64); 2] {
-        [(self.told.records, self.told.bytes), (self.orphans.records, self.orphans.bytes)]
+    /// Records and bytes on each shelf.
+    pub(crate) fn totals(&self) -> [(usize, u64); 3] {
+        [0, 1, 2].map(|at| (self.shelves[at].records, self.shelves[at].bytes))
     }
 
     /// The same totals, counted anew.
-    pub(crate) fn recount(&self) -> [(usize, u64); 2] {
-        [false, true].map(|orphan| {
-            let there = self.iter().map(|(_, kept)| kept).filter(|kept| kept.orphan == orphan);
+    pub(crate) fn recount(&self) -> [(usize, u64); 3] {
+        [Standing::Told, Standing::Orphan, Standing::Unheard].map(|standing| {
+            let all = self.iter().map(|(_, kept)| kept);
+            let there = all.filter(|kept| kept.standing == standing);
             there.fold((0, 0), |(records, bytes), kept| (records + 1, bytes + kept.cost()))
         })
     }

@@ -1,5 +1,6 @@
 //! Tasks of clients that take nothing: what such a client was told waits in the controller, so
-//! nothing more is begun for it until it takes again.
+//! nothing more is begun for it until it takes again. So it is with one that is away, and of which the
+//! outcomes would soon be too much to keep.
 //!
 //! A task is *parked* when its turn comes while its client is full. It stands in its client's list
 //! then instead of its lane's queue, and goes back to its place in the queue when there is room.
@@ -53,7 +54,16 @@ impl Turn<'_> {
         }
     }
 
-    /// It takes again, or is gone.
+    /// An outcome of a client's was kept. If it is away, and so much is kept for those who are that some
+    /// of it would have to be dropped soon, nothing more is begun for it until it is back.
+    pub(crate) fn stop_before_dropping(&mut self, client: ClientId) {
+        let State { clients, outcomes, limits, parked, .. } = &mut *self.state;
+        if outcomes.orphan_bytes() > limits.orphan_bytes / 2 && clients.is_awaited(client) {
+            parked.entry(client).or_default();
+        }
+    }
+
+    /// It takes again, or is gone, or is waited for no longer.
     pub(crate) fn on_client_room(&mut self, client: ClientId) {
         let state = &mut *self.state;
         let Some(list) = state.parked.remove(&client) else { return };

@@ -5,12 +5,10 @@
 //! work per event does not grow with the number of engines or of pending tasks (telling every
 //! client the list of engines aside).
 
-use crate::store::Forgotten;
 use crate::wire::{ClientId, EngineInfo, FromClient, Message, SessionId, ToClient};
 
 use super::event::{Effect, Event, Now};
 use super::state::{Limits, State, Turn};
-use super::tasks::Task;
 
 /// The controller's mind; see the head of this file.
 pub struct Reactor {
@@ -41,7 +39,7 @@ impl Reactor {
             Event::ClientFull { client } => turn.on_client_full(client),
             Event::ClientRoom { client } => turn.on_client_room(client),
             Event::Tick => {}
-            Event::ClientLost { client } => turn.on_client_lost(client),
+            Event::ClientLost { client, for_good } => turn.on_client_lost(client, for_good),
             Event::EngineJoined { info } => turn.on_engine_joined(info),
             Event::Inherited(engines) => turn.on_inherited(engines),
             Event::SpentBefore(all, gone) => turn.on_spent_before(all, gone),
@@ -49,7 +47,7 @@ impl Reactor {
             Event::NoRoom { client, first, count, why } => {
                 turn.on_no_room(client, first, count, why);
             }
-            Event::AskedAgain(client, seqs) => turn.on_asked_again(client, &seqs),
+            Event::AskedAgain(client, seqs) => turn.on_asked_again(client, seqs),
             Event::Stopping => turn.on_stopping(),
             Event::ClientBack { client, session, lease } => {
                 turn.on_client_back(client, session, lease);
@@ -70,15 +68,17 @@ impl Reactor {
         }
         // Last, so that nothing is said to one that has just gone.
         turn.end_leases();
+        turn.end_awaiting();
         turn.look_for_engines(submitted);
     }
 
     /// When something is to be done even if nothing happens: then it wants a [`Event::Tick`]. By the
     /// clock of [`Now::mono`].
     pub fn deadline(&self) -> Option<u64> {
-        let lease = self.state.leases.first().map(|(end, _)| *end);
+        let State { leases, awaited, .. } = &self.state;
+        let gone = [leases, awaited].into_iter().filter_map(|ends| ends.first());
         let resume = self.state.resume_deadline();
-        lease.into_iter().chain(resume).chain(self.state.patience_ends()).min()
+        gone.map(|(end, _)| *end).chain(resume).chain(self.state.patience_ends()).min()
     }
 
     /// Audits the books.
@@ -97,13 +97,6 @@ impl Reactor {
     /// Whether clients and engines of a controller before this one may come back.
     pub fn is_resuming(&self) -> bool {
         self.state.resume.is_some()
-    }
-
-    /// Whether a client of a controller before this one may have this number again.
-    pub fn may_return(&self, client: ClientId, session: SessionId) -> bool {
-        let known = self.state.clients.get(client);
-        let same = known.is_none_or(|known| !known.alive && known.session == session);
-        self.is_resuming() && same
     }
 
     /// Whether an engine was asked to give something back and has not answered.
@@ -157,50 +150,6 @@ impl Turn<'_> {
         self.tell_client(client, Message::bare(ToClient::Engines(engines)));
     }
 
-    /// The tasks of a client that is gone run on for its lease; their outcomes are kept for whoever
-    /// asks.
-    fn on_client_lost(&mut self, client: ClientId) {
-        let Some(gone) = self.state.clients.alive(client) else { return };
-        gone.alive = false;
-        let lease = gone.lease;
-        self.on_client_room(client);
-        self.drop_receipts(client);
-        let Some(gone) = self.state.clients.get_mut(client) else { return };
-        let mut funcs: Vec<_> = std::mem::take(&mut gone.funcs).into_iter().collect();
-        funcs.sort_unstable();
-        for func in funcs {
-            self.state.funcs.get_mut(func).owners -= 1;
-            self.drop_func(func);
-        }
-        if self.state.clients.drop_unneeded(client) {
-            self.forgotten(Forgotten { clients: vec![client], ..Forgotten::default() });
-        }
-        self.state.take_back_lent(client);
-        if lease < u64::MAX {
-            self.state.leases.insert((self.now.mono.saturating_add(lease), client));
-        }
-    }
-
-    /// Cancels what clients left behind whose lease has ended, unless somebody else waits for it.
-    fn end_leases(&mut self) {
-        while let Some((end, client)) = self.state.leases.first().copied() {
-            if end > self.now.mono {
-                return;
-            }
-            self.state.leases.pop_first();
-            let State { tasks, clients, .. } = &*self.state;
-            let waited_for = |task: &Task| {
-                let watchers = task.rare.iter().flat_map(|rare| &rare.watchers);
-                watchers.into_iter().any(|watcher| clients.is_alive(watcher.client))
-            };
-            let left = tasks.iter().filter(|(_, task)| task.id.client == client);
-            let mut left: Vec<_> =
-                left.filter(|(_, task)| !waited_for(task)).map(|(_, task)| task.id.seq).collect();
-            left.sort_unstable();
-            self.on_cancel(client, &left, None);
-        }
-    }
-
     fn on_engine_joined(&mut self, info: EngineInfo) {
         let id = info.id;
         if self.state.engines.get(id).is_some() {
@@ -225,16 +174,14 @@ impl Turn<'_> {
             self.state.ignored += 1;
             return;
         }
+        if message.head.numbers().is_some() {
+            return self.on_submitted(client, message);
+        }
         let parts = message.parts;
         match message.head {
             FromClient::Func(id) => self.on_func(client, id, &parts),
             FromClient::Forget(id) => self.on_forget(client, id),
-            FromClient::Submit { first, func, kind, target, counts, rules } => {
-                self.on_submit(client, (first, func, kind, rules), target, &counts, parts);
-            }
-            FromClient::Direct { first, func, kind, engines, rules } => {
-                self.on_direct(client, (first, func, kind, rules), &engines, &parts);
-            }
+            FromClient::Submit { .. } | FromClient::Direct { .. } => {}
             FromClient::Cancel { tasks, force } => self.on_cancel(client, &tasks, force),
             FromClient::Took(runs) => self.on_took(client, &runs),
             FromClient::Back => self.on_all_submitted(client),

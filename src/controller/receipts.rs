@@ -3,7 +3,8 @@
 //!
 //! An engine whose controller may be followed by another keeps what it told until that is *settled*:
 //! the client that wanted it has it, or nobody wants it. Clients say what has arrived; what they say
-//! of outcomes is passed on to the engines these came from.
+//! of outcomes is passed on to the engines these came from. For a client that is gone and may come
+//! back they are kept, too, as long as the controller keeps them itself, so no more than it does.
 //!
 //! Where there is a store, an outcome is settled as soon as it is written there; what clients say of it
 //! then decides for how long the store keeps it.
@@ -11,18 +12,24 @@
 use crate::wire::{ClientId, EngineId, Message, TaskId, ToEngine};
 
 use super::hash::Map;
-use super::state::Turn;
+use super::outcomes::Outcomes;
+use super::state::{State, Turn};
 
-/// Outcomes that were told to living clients and have not arrived: who keeps each, under which
-/// ticket, and which attempt it is of, 0 if its task was never begun.
+/// Outcomes that clients are told, or will be when they come back, and that have not arrived: who
+/// keeps each, under which ticket, and which attempt it is of, 0 if its task was never begun.
 pub(crate) type Receipts = Map<TaskId, (EngineId, u64, u16)>;
 
+/// Outcomes that engines keep in all when another comes for a client that is away. The ledger has a
+/// place for each.
+const AWAY_MAX: usize = 1 << 18;
+
 impl Turn<'_> {
-    /// The outcome of a task is about to be told.
+    /// The outcome of a task is about to be told, or to be kept for its client.
     pub(crate) fn expect_receipt(&mut self, id: TaskId, kept: (EngineId, u64, u16)) {
         let state = &mut *self.state;
         let Some(receipts) = &mut state.receipts else { return };
-        if state.clients.is_alive(id.client) {
+        let away = state.clients.is_awaited(id.client) && receipts.len() < AWAY_MAX;
+        if away || state.clients.is_alive(id.client) {
             receipts.insert(id, kept);
         } else {
             self.settle(kept.0, kept.1);
@@ -43,9 +50,7 @@ impl Turn<'_> {
 
     /// Outcomes have arrived at their client: runs of first number and how many.
     pub(crate) fn on_took(&mut self, client: ClientId, runs: &[(u64, u64)]) {
-        if self.state.limits.store {
-            return self.took_stored(client, runs);
-        }
+        self.take_arrived(client, runs);
         let Some(receipts) = &mut self.state.receipts else { return };
         let mut settled = Vec::new();
         for (first, count) in runs {
@@ -63,16 +68,17 @@ impl Turn<'_> {
         self.forget_spent_of(client, runs);
     }
 
-    /// A client is gone: nothing more arrives there.
-    pub(crate) fn drop_receipts(&mut self, client: ClientId) {
-        let Some(receipts) = &mut self.state.receipts else { return };
-        let settled = receipts.extract_if(|id, _| id.client == client).map(|(_, kept)| kept);
-        let settled = settled.map(at).collect();
+    /// Nobody waits any more for these of what was told or is to be.
+    pub(crate) fn settle_where(&mut self, unwanted: impl Fn(TaskId, &Outcomes) -> bool) {
+        let State { receipts, outcomes, .. } = &mut *self.state;
+        let Some(receipts) = receipts else { return };
+        let settled = receipts.extract_if(|id, _| unwanted(*id, outcomes));
+        let settled = settled.map(|(_, kept)| at(kept)).collect();
         self.settle_all(settled);
-        self.forget_spent_of_lost(client);
+        self.forget_spent_where(unwanted);
     }
 
-    fn settle_all(&mut self, mut settled: Vec<(EngineId, u64)>) {
+    pub(crate) fn settle_all(&mut self, mut settled: Vec<(EngineId, u64)>) {
         if self.state.receipts.is_none() {
             return;
         }
@@ -87,6 +93,6 @@ impl Turn<'_> {
     }
 }
 
-fn at((engine, ticket, _): (EngineId, u64, u16)) -> (EngineId, u64) {
+pub(super) fn at((engine, ticket, _): (EngineId, u64, u16)) -> (EngineId, u64) {
     (engine, ticket)
 }

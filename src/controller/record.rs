@@ -1,12 +1,11 @@
 //! What is written down where there is a store, as far as the books decide it.
 //!
 //! New tasks are written before they are entered: the shell asks [`Reactor::admit`] what of a message
-//! is new and what its records are. All else is written because the reactor says so, by
+//! is new, and [`Reactor::record`] what its records are. All else is written because the reactor says so, by
 //! [`Effect::Keep`]. An outcome is kept until it arrived somewhere, and then for as long as it is among
 //! the newest of those that did.
 
 use bytes::Bytes;
-use smallvec::{SmallVec, smallvec};
 
 use crate::store::{self, Forgotten, Record, Spread, Submitted};
 use crate::wire::message::WATCHED;
@@ -14,18 +13,10 @@ use crate::wire::{ClientId, FromClient, Message, Parts, SessionId, Stamp, TaskId
 
 use super::Reactor;
 use super::event::Effect;
-use super::outcomes::{Kept, Outcome, Outcomes};
+use super::outcomes::{Kept, Outcome, Outcomes, Standing};
+use super::receipts::at;
 use super::state::{Limits, State, Turn};
 use super::tasks::Watcher;
-
-/// What a message that submits tasks is to somebody who may know some of them.
-#[derive(Debug, Default, PartialEq)]
-pub struct Admission {
-    /// What is new of it, and to be handled after it was written down.
-    pub new: SmallVec<[Message<FromClient>; 1]>,
-    /// The numbers of what is not.
-    pub known: Vec<u64>,
-}
 
 /// What has to be in the store for new tasks to be there.
 pub struct Admitted<'a> {
@@ -46,15 +37,7 @@ impl State {
         let watched = first >= WATCHED;
         let (next, limit) =
             if watched { (owner.next_watched, u64::MAX) } else { (owner.next, WATCHED) };
-        let Some(end) = first.checked_add(count).filter(|end| *end <= limit) else { return false };
-        first >= next
-            || (!watched && self.is_returning(client))
-                && (first..end).all(|seq| !self.knows(TaskId { client, seq }))
-    }
-
-    /// Whether a task is pending or has an outcome that is kept.
-    fn knows(&self, id: TaskId) -> bool {
-        self.tasks.find(id).is_some() || self.outcomes.get(id).is_some()
+        first.checked_add(count).is_some_and(|end| end <= limit) && first >= next
     }
 
     /// The outcome of a task is told to somebody who watches it.
@@ -73,25 +56,6 @@ impl State {
 }
 
 impl Reactor {
-    /// What is new of a message of a client. Only one that comes back says anything twice.
-    pub fn admit(&self, client: ClientId, message: Message<FromClient>) -> Admission {
-        let numbers = message.head.numbers().filter(|_| self.state.is_returning(client));
-        let Some((first, count)) = numbers else {
-            return Admission { new: smallvec![message], known: Vec::new() };
-        };
-        let seqs = first..first.saturating_add(count);
-        let (known, new): (Vec<u64>, Vec<u64>) =
-            seqs.partition(|seq| self.state.knows(TaskId { client, seq: *seq }));
-        let new = if known.is_empty() {
-            smallvec![message]
-        } else {
-            new.chunk_by(|one, other| one + 1 == *other)
-                .map(|run| message.piece(run[0], run.len()))
-                .collect()
-        };
-        Admission { new, known }
-    }
-
     /// What is to be written down before these new tasks are entered; `None` if they will not be.
     pub fn record(
         &self,
@@ -166,9 +130,14 @@ impl Turn<'_> {
         &mut self,
         drop: impl FnOnce(&mut Outcomes, &Limits, &mut dyn FnMut(TaskId, &Kept)),
     ) {
-        let mut gone = Forgotten::default();
-        let State { outcomes, clients, limits, .. } = &mut *self.state;
+        let (mut gone, mut settled, mut unspent) = (Forgotten::default(), Vec::new(), Vec::new());
+        let State { outcomes, clients, limits, receipts, spent, .. } = &mut *self.state;
         drop(outcomes, limits, &mut |id, kept| {
+            if kept.standing == Standing::Orphan {
+                // Here was the place where its owner would have looked for it.
+                settled.extend(receipts.as_mut().and_then(|receipts| receipts.remove(&id)).map(at));
+                unspent.extend(spent.contains_key(&id).then_some(id));
+            }
             if kept.stored {
                 match gone.tasks.last_mut() {
                     Some((client, first, count))
@@ -186,10 +155,22 @@ impl Turn<'_> {
         if !gone.tasks.is_empty() || !gone.clients.is_empty() {
             self.forgotten(gone);
         }
+        self.settle_all(settled);
+        for id in unspent {
+            self.forget_spent_task(id);
+        }
+    }
+
+    /// An outcome is to stand among these from now on, if it is kept.
+    pub(crate) fn stands(&mut self, id: TaskId, standing: Standing) {
+        let until = self.now.mono.saturating_add(self.state.limits.orphan_time);
+        self.drop_outcomes(|outcomes, limits, dropped| {
+            outcomes.shift(id, (standing, until), limits, dropped);
+        });
     }
 
     /// Outcomes have arrived at a client: its own, or those it watched.
-    pub(crate) fn took_stored(&mut self, client: ClientId, runs: &[(u64, u64)]) {
+    pub(crate) fn take_arrived(&mut self, client: ClientId, runs: &[(u64, u64)]) {
         let mut taken = Vec::new();
         for &(first, count) in runs {
             if first >= WATCHED {
@@ -215,22 +196,11 @@ impl Turn<'_> {
         self.take_outcomes(&taken);
     }
 
-    /// A client that came back has asked again for all it wants: of its own it has the rest.
-    pub(crate) fn take_unasked(&mut self, client: ClientId) {
-        let State { outcomes, resume, limits, .. } = &*self.state;
-        let Some(resume) = resume.as_ref().filter(|_| limits.store) else { return };
-        let own = outcomes.iter().map(|(id, _)| id).filter(|id| id.client == client);
-        let taken: Vec<_> = own.filter(|id| !resume.asked.contains(id)).collect();
-        if let Some(resume) = &mut self.state.resume {
-            resume.asked.retain(|id| id.client != client);
-        }
-        self.take_outcomes(&taken);
-    }
-
-    fn take_outcomes(&mut self, taken: &[TaskId]) {
+    /// Outcomes have arrived where they are wanted: they are no longer all there is.
+    pub(crate) fn take_outcomes(&mut self, taken: &[TaskId]) {
         self.drop_outcomes(|outcomes, limits, dropped| {
             for id in taken {
-                outcomes.take(*id, limits, &mut *dropped);
+                outcomes.shift(*id, (Standing::Told, 0), limits, &mut *dropped);
             }
         });
     }
@@ -239,20 +209,6 @@ impl Turn<'_> {
     pub(crate) fn on_no_room(&mut self, client: ClientId, first: u64, count: usize, why: String) {
         if let Some(seqs) = self.numbers(client, first, count) {
             self.refuse(client, seqs, why, false);
-        }
-    }
-
-    /// A client that came back asks for tasks that are known: those that ended are told.
-    pub(crate) fn on_asked_again(&mut self, client: ClientId, seqs: &[u64]) {
-        for seq in seqs {
-            let id = TaskId { client, seq: *seq };
-            let Some(kept) = self.state.outcomes.get(id) else { continue };
-            let message = kept.outcome.clone().message(*seq, None);
-            let stored = kept.stored.then_some(id);
-            if let Some(resume) = &mut self.state.resume {
-                resume.asked.insert(id);
-            }
-            self.tell_kept(client, message, stored);
         }
     }
 }

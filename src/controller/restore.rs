@@ -9,7 +9,7 @@ use crate::wire::{FromClient, Message, Parts, SessionId, Stamp, TaskId};
 
 use super::event::Restored;
 use super::hash::Set;
-use super::outcomes::{Kept, Outcome};
+use super::outcomes::{Kept, Outcome, Standing};
 use super::state::Turn;
 use super::submit::Origin;
 
@@ -19,8 +19,8 @@ const NOBODY: SessionId = SessionId([0; 16]);
 impl Turn<'_> {
     pub(crate) fn on_restored(&mut self, restored: Restored) {
         let Restored { clients, funcs, mut tasks, attempts, mut outcomes } = restored;
-        for (client, session, lease, next) in clients.iter().copied() {
-            self.state.clients.restore(client, session, lease, next);
+        for (client, session, lease, _) in clients.iter().copied() {
+            self.state.clients.restore(client, session, lease);
             if lease < u64::MAX {
                 self.state.leases.insert((self.now.mono.saturating_add(lease), client));
             }
@@ -29,7 +29,7 @@ impl Turn<'_> {
         let all: Set<_> = all.chain(outcomes.iter().map(|outcome| outcome.id.client)).collect();
         for client in all {
             if self.state.clients.get(client).is_none() {
-                self.state.clients.restore(client, NOBODY, u64::MAX, 0);
+                self.state.clients.restore(client, NOBODY, u64::MAX);
             }
         }
         let funcs = funcs.into_iter().map(|(id, body)| self.state.funcs.enter(id, body));
@@ -66,7 +66,8 @@ impl Turn<'_> {
         let left = self.state.limits.orphan_time.saturating_sub(age);
         let outcome = Outcome { status, engine, started, completed, parts: Parts::new() };
         let until = self.now.mono.saturating_add(left);
-        let kept = Kept { outcome, submitted, order, orphan: true, until, stored: true, size: 0 };
+        let standing = Standing::Orphan;
+        let kept = Kept { outcome, submitted, order, standing, until, stored: true, size: 0 };
         self.state.clients.learn(id.client, 1);
         self.drop_outcomes(|outcomes, limits, dropped| outcomes.keep(id, kept, limits, dropped));
     }

@@ -18,9 +18,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::wire::{
-    ClientId, EngineId, EngineInfo, Loss, Message, SessionId, TaskId, ToClient, ToEngine, Underway,
-};
+use crate::wire::{ClientId, EngineId, EngineInfo, Loss, Message, TaskId, ToEngine, Underway};
 
 use super::attempts::Reached;
 use super::event::Inherited;
@@ -68,10 +66,6 @@ pub(crate) struct Resume {
     pub(super) told: Map<TaskId, (u64, u16, Outcome)>,
     /// What engines run that has not been submitted again.
     pub(super) underway: Map<TaskId, (EngineId, Underway)>,
-    /// Clients that are about to submit again what they want.
-    pub(super) returning: Set<ClientId>,
-    /// Tasks they asked for again that have their outcomes.
-    pub(crate) asked: Set<TaskId>,
 }
 
 impl State {
@@ -83,11 +77,6 @@ impl State {
     /// Why an engine of before does not come back.
     pub(crate) fn missing(&self, engine: EngineId) -> Option<Loss> {
         self.resume.as_ref()?.missing.get(&engine).cloned()
-    }
-
-    /// Whether a client is about to submit again what it wants.
-    pub(crate) fn is_returning(&self, client: ClientId) -> bool {
-        self.resume.as_ref().is_some_and(|resume| resume.returning.contains(&client))
     }
 
     /// The engines there are and those that are about to come back, by number.
@@ -141,8 +130,6 @@ impl Turn<'_> {
             waits: Map::default(),
             told: Map::default(),
             underway: Map::default(),
-            returning: Set::default(),
-            asked: Set::default(),
         };
         for Inherited { info, given } in engines {
             for (ticket, id, attempt) in given {
@@ -160,33 +147,15 @@ impl Turn<'_> {
         self.state.resume = Some(Box::new(resume));
     }
 
-    /// A client comes back and is about to submit again what it wants.
-    pub(crate) fn on_client_back(&mut self, client: ClientId, session: SessionId, lease: u64) {
-        if self.state.clients.revive(client, session, lease) {
-            self.state.leases.retain(|(_, gone)| *gone != client);
-            let engines = self.state.engines_told();
-            self.tell_client(client, Message::bare(ToClient::Engines(engines)));
-        } else {
-            self.on_client_joined(client, session, lease);
-        }
-        if let Some(resume) = &mut self.state.resume {
-            resume.returning.insert(client);
-        }
-    }
-
     /// A client has submitted again what it wants: what else is there of its is wanted by nobody.
-    pub(crate) fn on_all_submitted(&mut self, client: ClientId) {
+    pub(crate) fn forget_unasked(&mut self, client: ClientId) {
         let Some(resume) = &mut self.state.resume else { return };
-        if !resume.returning.remove(&client) {
-            return;
-        }
         let tasks = &self.state.tasks;
         resume.doubts.retain(|id, _| id.client != client || tasks.find(*id).is_some());
         let told: Vec<_> = resume.told.extract_if(|id, _| id.client == client).collect();
         let underway: Vec<_> = resume.underway.extract_if(|id, _| id.client == client).collect();
         self.forget(told, underway);
         self.forget_spent_unasked(Some(client));
-        self.take_unasked(client);
     }
 
     /// What is wanted by nobody need not be kept, nor run on.

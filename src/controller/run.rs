@@ -3,7 +3,7 @@
 //! It turns what arrives into events, hands them to the reactor, and carries out the effects. The
 //! same shell serves an embedded controller, whose own client is a function call away, and one that
 //! runs alone. Its parts: `incoming` (what it is told), `inbox` (by the embedded client), `admit`
-//! (who is let in), `send`, `processes` and `losses` (the processes behind engines, and how the end
+//! (who is let in), `visits` (sessions of clients), `send`, `processes` and `losses` (the processes behind engines, and how the end
 //! of an engine is told), `stop`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -23,11 +23,12 @@ use super::processes::Processes;
 use super::revive::Care;
 use super::send::{send_to_client, send_to_engine};
 use super::spawn;
+use super::visits::Guest;
 use super::{Effect, Event, Limits, Now, Reactor};
 use crate::client::Core;
 use crate::clock::wall_clock;
 use crate::memory::usage;
-use crate::transport::{self, CloseReason, Door, DoorError, Keeper, Outbox, place};
+use crate::transport::{self, Door, DoorError, Keeper, place};
 use crate::wire::message::EMBEDDED;
 use crate::wire::{
     ClientId, EngineId, FromClient, FromEngine, Message, Reply, SessionId, ToClient, ToEngine,
@@ -52,9 +53,11 @@ pub(super) struct Shell {
     /// What was taken out of the inbox and not handled yet.
     submitted: VecDeque<Message<FromClient>>,
     pub(super) local: Option<Arc<Core>>,
-    pub(super) clients: HashMap<ClientId, Outbox<ToClient>>,
+    pub(super) clients: HashMap<ClientId, Guest>,
+    /// Sessions of clients there ever were.
+    pub(super) visits: u64,
     /// Those that were told more than they take.
-    full: HashSet<ClientId>,
+    pub(super) full: HashSet<ClientId>,
     pub(super) engines: HashMap<EngineId, Engine>,
     pub(super) processes: Processes,
     pub(super) heritage: Heritage,
@@ -117,6 +120,7 @@ impl Shell {
             submitted: VecDeque::new(),
             local: None,
             clients: HashMap::new(),
+            visits: 0,
             full: HashSet::new(),
             engines: HashMap::new(),
             next_client: next_client.max(lowest),
@@ -232,8 +236,8 @@ impl Shell {
     /// Looks which clients take what they are told.
     fn weigh(&mut self) {
         let (mut heavy, mut light) = (Vec::new(), Vec::new());
-        for (client, outbox) in &self.clients {
-            let (queued, full) = (outbox.queued_bytes(), self.full.contains(client));
+        for (client, guest) in &self.clients {
+            let (queued, full) = (guest.outbox.queued_bytes(), self.full.contains(client));
             if !full && queued > limits::QUEUED_MAX {
                 heavy.push(*client);
             } else if full && queued <= limits::QUEUED_MAX / 2 {
@@ -287,8 +291,8 @@ impl Shell {
                 }
             }
             Effect::ToClient(client, message) => {
-                if let Some(outbox) = self.clients.get(&client) {
-                    send_to_client(outbox, message);
+                if let Some(guest) = self.clients.get(&client) {
+                    send_to_client(&guest.outbox, message);
                 }
             }
             Effect::ToEngine(id, message) => {
@@ -355,20 +359,15 @@ impl Shell {
             Incoming::Control(Control::Watch(seat, started)) => self.processes.watch(seat, started),
             Incoming::Control(Control::Stop) => self.stopping = true,
             Incoming::Arrival(arrival) => self.arrive(arrival),
-            Incoming::Client(client, transport::Event::Messages(messages)) => {
+            Incoming::Client(visit, transport::Event::Messages(messages)) => {
                 let now = self.now();
+                let messages = if self.is_present(visit) { messages } else { Vec::new() };
                 for message in messages {
-                    self.hear_client(now, client, message);
+                    self.hear_client(now, visit.client, message);
                 }
             }
-            Incoming::Client(client, transport::Event::Closed(reason)) => {
-                if matches!(reason, CloseReason::Protocol(_)) {
-                    self.door.note(&format!("client session {} was ended: {reason}", client.0));
-                }
-                self.full.remove(&client);
-                if self.clients.remove(&client).is_some() {
-                    self.handle_event(Event::ClientLost { client });
-                }
+            Incoming::Client(visit, transport::Event::Closed(reason)) => {
+                self.client_closed(visit, &reason);
             }
             Incoming::Engine(engine, transport::Event::Messages(messages)) => {
                 self.hear_engine(engine, messages);

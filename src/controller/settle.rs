@@ -6,7 +6,7 @@ use crate::store::Forgotten;
 use crate::wire::{ClientId, EngineId, Message, Parts, Stamp, Status, TaskId, ToClient, ToEngine};
 
 use super::lanes::ANY;
-use super::outcomes::{Kept, Outcome};
+use super::outcomes::{Kept, Outcome, Standing};
 use super::state::Turn;
 use super::tasks::{TaskKey, Watcher};
 
@@ -37,7 +37,8 @@ impl Turn<'_> {
         let watchers = task.rare.as_ref().map_or(&[][..], |rare| &rare.watchers);
         let stored = self.state.limits.store;
         self.tell(task.id, (task.order, task.submitted), watchers, outcome, stored);
-        if !self.state.clients.is_alive(task.id.client) {
+        let clients = &self.state.clients;
+        if !clients.is_alive(task.id.client) && !clients.is_awaited(task.id.client) {
             self.forget_spent_task(task.id);
         }
         if let Some(lane) = task.lane() {
@@ -100,12 +101,12 @@ impl Turn<'_> {
         if stored {
             self.write_outcome(id, submitted, &outcome);
         }
-        let orphan = !self.state.clients.is_alive(id.client);
-        if !orphan {
+        let heard = self.state.hears(id.client, id.seq);
+        if heard {
             self.tell_client(id.client, outcome.clone().message(id.seq, None));
         }
         for watcher in watchers {
-            if self.state.clients.is_alive(watcher.client) {
+            if self.state.hears(watcher.client, watcher.seq) {
                 let message = outcome.clone().message(watcher.seq, Some(submitted));
                 self.tell_client(watcher.client, message);
                 if stored {
@@ -119,9 +120,14 @@ impl Turn<'_> {
             size = parts.iter().map(|part| part.len() as u64).sum();
         }
         let until = self.now.mono.saturating_add(self.state.limits.orphan_time);
-        let orphan = orphan || stored;
-        let kept = Kept { outcome, submitted, order, orphan, until, stored, size };
+        let standing = match heard && !stored {
+            false => Standing::Orphan,
+            true if self.state.limits.receipts => Standing::Unheard,
+            true => Standing::Told,
+        };
+        let kept = Kept { outcome, submitted, order, standing, until, stored, size };
         self.drop_outcomes(|outcomes, limits, dropped| outcomes.keep(id, kept, limits, dropped));
+        self.stop_before_dropping(id.client);
     }
 
     /// Drops outcomes that have been kept long enough.

@@ -14,6 +14,7 @@ use crate::wire::{ClientId, EngineId, Loss, TaskId};
 use super::attempts::Reached;
 use super::event::Effect;
 use super::hash::Map;
+use super::outcomes::Outcomes;
 use super::state::{State, Turn};
 use super::tasks::TaskKey;
 
@@ -140,32 +141,34 @@ impl Turn<'_> {
                     }
                 }
             } else {
-                self.forget_spent(|id, _| {
+                self.forget_spent(|id, _, _| {
                     id.client == client && id.seq.wrapping_sub(first) < count
                 });
             }
         }
     }
 
-    /// A client is gone: nothing more arrives there of what has ended.
-    pub(crate) fn forget_spent_of_lost(&mut self, client: ClientId) {
-        self.forget_spent(|id, spent| id.client == client && spent.here);
+    /// Nobody waits any more for the outcomes of these, as far as they have one.
+    pub(crate) fn forget_spent_where(&mut self, unwanted: impl Fn(TaskId, &Outcomes) -> bool) {
+        self.forget_spent(|id, spent, outcomes| spent.here && unwanted(*id, outcomes));
     }
 
     /// A client has submitted again what it wants, or any that comes has.
     pub(crate) fn forget_spent_unasked(&mut self, client: Option<ClientId>) {
-        self.forget_spent(|id, spent| {
+        self.forget_spent(|id, spent, _| {
             client.is_none_or(|client| id.client == client) && !spent.here
         });
     }
 
     /// Forgets what is spent of tasks that have ended.
-    fn forget_spent(&mut self, which: impl Fn(&TaskId, &Spent) -> bool) {
-        let State { spent, tasks, .. } = &mut *self.state;
+    fn forget_spent(&mut self, which: impl Fn(&TaskId, &Spent, &Outcomes) -> bool) {
+        let State { spent, tasks, outcomes, .. } = &mut *self.state;
         if spent.is_empty() {
             return;
         }
-        let ended = |id: &TaskId, spent: &mut Spent| which(id, spent) && tasks.find(*id).is_none();
+        let ended = |id: &TaskId, spent: &mut Spent| {
+            which(id, spent, outcomes) && tasks.find(*id).is_none()
+        };
         let mut gone: Vec<_> = spent.extract_if(ended).map(|(id, _)| id).collect();
         gone.sort_unstable();
         if !gone.is_empty() {

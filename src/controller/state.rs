@@ -74,6 +74,8 @@ pub(crate) struct State {
     pub(crate) parked: BTreeMap<ClientId, List>,
     /// When the leases of clients end that are gone, by the monotonic clock.
     pub(crate) leases: BTreeSet<(u64, ClientId)>,
+    /// When clients that may come back are no longer waited for, by the same clock.
+    pub(crate) awaited: BTreeSet<(u64, ClientId)>,
     /// Outcomes that engines keep until they have arrived; `None` if nobody keeps any.
     pub(crate) receipts: Option<Receipts>,
     /// What is spent of tasks whose outcome has not arrived.
@@ -107,6 +109,7 @@ impl State {
             outcomes: Outcomes::default(),
             parked: BTreeMap::new(),
             leases: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             receipts: limits.receipts.then(Receipts::default),
             spent: AllSpent::default(),
             lent: BTreeMap::new(),

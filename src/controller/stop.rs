@@ -23,8 +23,8 @@ impl Shell {
             send_to_engine(&engine.outbox, Message::bare(ToEngine::Shutdown));
             engine.outbox.close();
         }
-        for client in self.clients.values() {
-            client.close();
+        for guest in self.clients.values() {
+            guest.outbox.close();
         }
         let deadline = tokio::time::Instant::now() + STOP_GRACE;
         self.processes.kill_idle();
@@ -41,8 +41,10 @@ impl Shell {
                 Ok(Some(Incoming::Engine(id, Event::Closed(_)))) => {
                     self.engines.remove(&id);
                 }
-                Ok(Some(Incoming::Client(id, Event::Closed(_)))) => {
-                    self.clients.remove(&id);
+                Ok(Some(Incoming::Client(visit, Event::Closed(_)))) => {
+                    if self.is_present(visit) {
+                        self.clients.remove(&visit.client);
+                    }
                 }
                 Ok(Some(Incoming::Arrival(arrival))) => arrival.refuse("this cluster is stopping"),
                 Ok(Some(Incoming::Control(Control::Watch(seat, started)))) => {

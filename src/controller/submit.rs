@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 
 use crate::wire::message::WATCHED;
 use crate::wire::{
-    ClientId, EngineId, FuncId, Kind, Message, Parts, Rules, SessionId, Stamp, Status, Target,
-    TaskId, ToClient, ToEngine,
+    ClientId, EngineId, FromClient, FuncId, Kind, Message, Parts, Rules, SessionId, Stamp, Status,
+    Target, TaskId, ToClient, ToEngine,
 };
 
 use super::hash::Map;
@@ -49,17 +49,30 @@ impl Turn<'_> {
         }
     }
 
-    pub(crate) fn on_submit(
-        &mut self,
-        client: ClientId,
-        (first, func, kind, rules): (u64, FuncId, Kind, Rules),
-        target: Target,
-        counts: &[u32],
-        parts: Parts,
-    ) {
-        let Some(seqs) = self.numbers(client, first, counts.len()) else { return };
+    /// Tasks come that nobody knows, unless their client has come back.
+    pub(crate) fn on_submitted(&mut self, client: ClientId, message: Message<FromClient>) {
+        if self.state.is_returning(client) {
+            self.on_submitted_again(client, message);
+        } else {
+            self.on_new(client, message);
+        }
+    }
+
+    /// Tasks come that nobody knows.
+    pub(crate) fn on_new(&mut self, client: ClientId, message: Message<FromClient>) {
+        let Some((first, count)) = message.head.numbers() else { return };
+        let Some(seqs) = self.numbers(client, first, count as usize) else { return };
         let origin = Origin { client, at: self.now.wall, restored: false };
-        self.submit_all(origin, seqs, (func, kind, rules), (target, counts), parts);
+        match message.head {
+            FromClient::Submit { func, kind, target, counts, rules, .. } => {
+                let what = (func, kind, rules);
+                self.submit_all(origin, seqs, what, (target, &counts), message.parts);
+            }
+            FromClient::Direct { func, kind, engines, rules, .. } => {
+                self.direct_all(origin, seqs, (func, kind, rules), &engines, &message.parts);
+            }
+            _ => {}
+        }
     }
 
     /// Enters tasks with numbers that are theirs, or refuses them.
@@ -110,18 +123,6 @@ impl Turn<'_> {
         if self.state.lanes.exists(lane) {
             self.spread(lane);
         }
-    }
-
-    pub(crate) fn on_direct(
-        &mut self,
-        client: ClientId,
-        (first, func, kind, rules): (u64, FuncId, Kind, Rules),
-        engines: &[EngineId],
-        parts: &Parts,
-    ) {
-        let Some(seqs) = self.numbers(client, first, engines.len()) else { return };
-        let origin = Origin { client, at: self.now.wall, restored: false };
-        self.direct_all(origin, seqs, (func, kind, rules), engines, parts);
     }
 
     /// As [`Turn::submit_all`], one task for each engine.
@@ -178,9 +179,15 @@ impl Turn<'_> {
             return None;
         }
         let owner = self.state.clients.alive(client)?;
-        let next = if first >= WATCHED { &mut owner.next_watched } else { &mut owner.next };
         let end = first + count as u64;
-        *next = end.max(*next);
+        if first >= WATCHED {
+            owner.next_watched = end;
+        } else {
+            owner.next = end;
+            if let Some(back) = &mut owner.returning {
+                back.ask(first..end);
+            }
+        }
         Some(first..end)
     }
 
@@ -282,7 +289,11 @@ impl Turn<'_> {
             }
             if let Some(key) = self.state.tasks.find(id) {
                 let task = self.state.tasks.get_mut(key);
-                task.rare.get_or_insert_default().watchers.push(watcher);
+                let watchers = &mut task.rare.get_or_insert_default().watchers;
+                // One that comes back watches it already.
+                if !watchers.contains(&watcher) {
+                    watchers.push(watcher);
+                }
                 if let (Some(engine), true, at) = (task.engine(), task.has_started(), task.started)
                 {
                     let head = ToClient::Started { seq: watcher.seq, engine, at };

@@ -101,6 +101,12 @@ pub(crate) fn given_back(engine: EngineId) -> String {
 pub(crate) const UNKNOWN_TASK: &str = "no such task, or its result is no longer kept\n\n\
      hint: the controller keeps the latest results only; keep what you need where you fetched it";
 
+/// A client that comes back asks for a task that ended while it was away, and whose outcome was dropped.
+pub(crate) const DROPPED: &str = "no such task any more: it ended while its client was away, and its \
+     result is no longer kept; it was not run again\n\n\
+     hint: results wait for a client that is away for 10 minutes, within 256 MiB, unless somebody \
+     purges them; a controller with a store keeps them all";
+
 /// Why a cancelled task ended, when its engine ended first.
 pub(crate) fn ended(cause: &str) -> String {
     format!("its engine ended: {cause}")

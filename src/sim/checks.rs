@@ -1,14 +1,16 @@
 //! What is true of each task, written down where it happens, and what must follow from it.
 //!
-//! A task is begun at most once more often than it has retries, whoever is killed. Only the attempts
-//! of a task whose client had been given up by a controller are *forgiven*, if it comes back to the
-//! next: its outcomes were dropped, and its tasks may have been cancelled.
+//! A task is begun at most once more often than it has retries, whoever is killed and whatever becomes
+//! of the sessions of its client. Only these attempts are *forgiven*: those of a task whose client was
+//! away for longer than its lease, if it comes to the next controller, since its tasks were cancelled;
+//! and those of a task whose outcome was purged before it arrived.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::network::Line;
 use crate::client::State;
-use crate::wire::{ClientId, FromClient, Message, Status, TaskId, ToClient, ToEngine};
+use crate::wire::message::WATCHED;
+use crate::wire::{ClientId, FromClient, Message, Request, Status, TaskId, ToClient, ToEngine};
 
 /// One time a task was given to an engine.
 struct Gift {
@@ -20,6 +22,7 @@ struct Gift {
 }
 
 /// A task as its owner meant it, and what became of it.
+#[expect(clippy::struct_excessive_bools, reason = "facts that are true or not by themselves")]
 pub(super) struct Task {
     id: TaskId,
     retries: u16,
@@ -33,6 +36,8 @@ pub(super) struct Task {
     barred: bool,
     /// Attempts that are not counted, see the module.
     forgiven: usize,
+    /// Outcomes were purged while it had none that arrived.
+    purged: bool,
 }
 
 /// See the module.
@@ -40,13 +45,18 @@ pub(super) struct Task {
 pub(super) struct Book {
     tasks: Vec<Task>,
     numbers: HashMap<TaskId, usize>,
-    /// What this controller told, by the number the hearer gave, and what arrived first.
-    told: HashMap<(ClientId, u64), Status>,
+    /// What this controller told, by the number the hearer gave, in which of its sessions, and what
+    /// arrived first.
+    told: HashMap<(ClientId, u64), (Status, u32)>,
+    visits: HashMap<ClientId, u32>,
     arrived: HashMap<(ClientId, u64), Status>,
     fates: BTreeSet<u8>,
-    /// Engines that are gone for good, and clients that were given up.
+    /// Engines that are gone for good, and clients that cannot come back to the controller they were with.
     gone: HashSet<u32>,
     given_up: HashSet<ClientId>,
+    /// When there was last no engine, and when clients were last away.
+    deserted: Option<u64>,
+    away: HashMap<ClientId, u64>,
 }
 
 impl Task {
@@ -74,6 +84,7 @@ impl Book {
             cancelled: false,
             barred: false,
             forgiven: 0,
+            purged: false,
         });
         self.numbers.insert(id, number);
         number.to_string()
@@ -85,11 +96,21 @@ impl Book {
 
     /// The controller takes this in.
     pub(super) fn said(&mut self, client: ClientId, message: &Message<FromClient>) {
-        let FromClient::Cancel { tasks, .. } = &message.head else { return };
-        for seq in tasks {
-            if let Some(task) = self.task(TaskId { client, seq: *seq }) {
-                (task.cancelled, task.barred) = (true, true);
+        match &message.head {
+            FromClient::Cancel { tasks, .. } => {
+                for seq in tasks {
+                    if let Some(task) = self.task(TaskId { client, seq: *seq }) {
+                        (task.cancelled, task.barred) = (true, true);
+                    }
+                }
             }
+            FromClient::Request { body: Request::Purge(_), .. } => {
+                for task in &mut self.tasks {
+                    let arrived = self.arrived.contains_key(&(task.id.client, task.id.seq));
+                    task.purged |= !arrived;
+                }
+            }
+            _ => {}
         }
     }
 
@@ -106,18 +127,30 @@ impl Book {
         self.gone.contains(&engine)
     }
 
-    /// A controller gives up a client.
+    /// The controller knows no engine now.
+    pub(super) fn deserted(&mut self, now: u64) {
+        self.deserted = Some(now);
+    }
+
+    /// The controller has lost a client.
+    pub(super) fn lost_client(&mut self, client: ClientId, now: u64) {
+        self.away.insert(client, now);
+    }
+
+    /// The controller that is killed would not have a client back.
     pub(super) fn given_up(&mut self, client: ClientId) {
         self.given_up.insert(client);
     }
 
-    /// A client comes back to another controller.
+    /// A client comes back, perhaps to another controller.
     pub(super) fn client_back(&mut self, client: ClientId) {
-        if self.given_up.contains(&client) {
-            for task in self.tasks.iter_mut().filter(|task| task.id.client == client) {
+        *self.visits.entry(client).or_default() += 1;
+        let given_up = self.given_up.remove(&client);
+        for task in self.tasks.iter_mut().filter(|task| task.id.client == client) {
+            if given_up || task.purged {
                 task.forgiven = task.begun();
-                // Its lease may have ended.
-                task.cancelled = true;
+                // Its lease has ended.
+                task.cancelled |= given_up;
             }
         }
     }
@@ -134,7 +167,7 @@ impl Book {
 
     /// The controller sends this to an engine.
     pub(super) fn given(&mut self, line: Line, message: &Message<ToEngine>) {
-        let Line { id: engine, era } = line;
+        let Line { id: engine, era, .. } = line;
         let ToEngine::Task { id, ticket, attempt, .. } = message.head else { return };
         let key = (id.client, id.seq);
         assert!(!self.told.contains_key(&key), "{id} is given after its outcome");
@@ -190,13 +223,25 @@ impl Book {
         }
     }
 
-    /// The controller tells this to a client; `deserted` while it knows no engine.
-    pub(super) fn told(&mut self, client: ClientId, message: &Message<ToClient>, deserted: bool) {
+    /// The controller tells this to a client.
+    pub(super) fn told(&mut self, client: ClientId, message: &Message<ToClient>, now: u64) {
         let ToClient::Result { seq, status, .. } = message.head else { return };
-        let before = self.told.insert((client, seq), status);
-        assert_eq!(before, None, "{client:?} hears of {seq} once");
         assert!(!self.arrived.contains_key(&(client, seq)), "{client:?} asks for {seq} again");
+        let visit = self.visits.get(&client).copied().unwrap_or(0);
+        let before = self.told.insert((client, seq), (status, visit));
+        if let Some((before, then)) = before {
+            assert!(then < visit, "{client:?} hears of {seq} once in a session");
+            if before == status {
+                return;
+            }
+            // It may be kept no longer, or what is watched has come to be known.
+            let other = if seq < WATCHED { status } else { before };
+            assert_eq!(other, Status::Refused, "{client:?} hears of {seq} the same again");
+        }
         self.fates.insert(status as u8);
+        // It may have been so while nobody was there to be told.
+        let since = self.away.get(&client).copied().unwrap_or(now);
+        let deserted = self.deserted.is_some_and(|at| at >= since);
         let Some(task) = self.task(TaskId { client, seq }) else { return };
         let (id, begun) = (task.id, task.begun());
         let all = begun + task.unknown > usize::from(task.retries);
@@ -207,7 +252,9 @@ impl Book {
             Status::Lost if task.anywhere => assert!(all, "{id} had retries left"),
             Status::Poison => assert!(begun + task.unknown >= 3, "{id} was blamed too early"),
             Status::Cancelled => assert!(task.cancelled, "{id} was not cancelled"),
-            Status::Refused if task.anywhere => assert!(deserted, "{id} may run anywhere"),
+            Status::Refused if task.anywhere => {
+                assert!(deserted || task.purged, "{id} may run anywhere");
+            }
             _ => {}
         }
     }

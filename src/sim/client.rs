@@ -86,7 +86,7 @@ impl World {
         let core = Core::new(session, Box::new(outbox.clone()), BOUND);
         let skew = self.chance.below(2_000_000_000) as Stamp;
         let (tasks, watched) = (Vec::new(), Vec::new());
-        let line = self.line(id);
+        let line = Line { id, era: self.era, visit: 0 };
         self.clients.push(Client {
             core,
             outbox,
@@ -140,7 +140,8 @@ impl World {
         }
     }
 
-    /// A client's session ends, at each side in its own time.
+    /// A client's session ends, at each side in its own time; as for one that is stopped or behind a
+    /// network.
     pub(super) fn part_client(&mut self, at: usize) {
         let id = self.clients[at].id;
         let Some(line) = self.clients[at].line() else { return self.end_client(id) };
@@ -148,7 +149,8 @@ impl World {
         let session = &mut self.sessions[id as usize];
         session.up.cut(until);
         session.down.cut(self.now);
-        let (there, here) = (self.chance.below(20_000_000), self.chance.below(20_000_000));
+        let long = [20 * MS, 400 * MS][self.chance.below(2) as usize];
+        let (there, here) = (self.chance.below(long), self.chance.mostly_below(long));
         self.later(until - self.now + there, What::ClientGone(line));
         self.later(here, What::ClientOver(line));
     }

@@ -119,6 +119,12 @@ impl World {
         self.log(|| format!("controller {era} is killed"));
         (self.up, self.deaths) = (false, self.deaths - 1);
         self.book.orphaned();
+        for client in self.clients.iter().filter(|client| client.alive) {
+            let id = ClientId(client.id);
+            if !self.reactor.may_return(id, client.core.session, true) {
+                self.book.given_up(id);
+            }
+        }
         // Killed while it wrote, it may have come to the one and not to the other.
         if self.chance.one_in(2) {
             self.ledger.extend(std::mem::take(&mut self.struck));
@@ -245,15 +251,18 @@ impl World {
             return self.later(after, What::ClientKnocks(id));
         }
         let (past, session, lease) = (client.past, client.core.session, client.lease);
-        let free = self.reactor.may_return(ClientId(id), session);
-        if past.era == self.era || !free {
+        let here = past.era == self.era;
+        if !self.reactor.may_return(ClientId(id), session, here) {
             return self.end_client(id);
         }
         let open = self.now + 1 + self.chance.mostly_below(20 * MS);
-        let line = self.line(id);
-        self.clients[id as usize].opening = Some(line);
+        let before = &self.sessions[id as usize];
+        let visit = if before.era == self.era { before.visit + 1 } else { 0 };
         let (era, down) = (self.era, Link::from(open));
-        self.sessions[id as usize] = Session { era, down, ..Session::default() };
+        let session_there = Session { era, visit, down, ..Session::default() };
+        let line = session_there.line(id);
+        self.sessions[id as usize] = session_there;
+        self.clients[id as usize].opening = Some(line);
         self.book.client_back(ClientId(id));
         self.handle(Event::ClientBack { client: ClientId(id), session, lease });
         self.at(open, What::ClientWelcome(line));

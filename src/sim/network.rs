@@ -7,11 +7,13 @@ use super::chance::Chance;
 /// A millisecond of virtual time.
 pub(super) const MS: u64 = 1_000_000;
 
-/// A session: the number its peer has, and with which controller it is.
+/// A session: the number its peer has, with which controller it is, and which of a client's sessions
+/// there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) id: u32,
     pub(super) era: u32,
+    pub(super) visit: u32,
 }
 
 /// One direction of a session.

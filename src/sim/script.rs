@@ -51,7 +51,7 @@ impl World {
             11 => self.shut_down(client),
             12 => match self.chance.below(5) {
                 0 => self.part_client(client),
-                1 => self.later(0, What::ClientFull(self.line(self.clients[client].id))),
+                1 => self.fill(client),
                 2 => self.ask(client, Request::Purge(None)),
                 3 => {
                     let patience = [0, 30 * MS, u64::MAX][self.chance.below(3) as usize];
@@ -69,6 +69,13 @@ impl World {
         let session = self.chance.below(SESSIONS) as u8;
         let lease = [u64::MAX, 50 * MS, 0][self.chance.below(3) as usize];
         self.start_client(session, lease);
+    }
+
+    /// What a client is told piles up.
+    fn fill(&mut self, client: usize) {
+        let id = self.clients[client].id;
+        let line = self.sessions[id as usize].line(id);
+        self.later(0, What::ClientFull(line));
     }
 
     fn some_tasks(&mut self, client: usize) {

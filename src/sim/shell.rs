@@ -4,7 +4,14 @@ use super::network::{Line, Link};
 use super::world::{Session, What, World};
 use crate::controller::{Begun, Event};
 use crate::memory::Tally;
-use crate::wire::{EngineId, FromClient, FromEngine, Head, Message};
+use crate::wire::{ClientId, EngineId, FromClient, FromEngine, Head, Message};
+
+impl Session {
+    /// How it is known, if this is its peer's number.
+    pub(super) fn line(&self, id: u32) -> Line {
+        Line { id, era: self.era, visit: self.visit }
+    }
+}
 
 impl World {
     /// An engine is let in under this number, and knows it from `open` on, or now.
@@ -40,11 +47,20 @@ impl World {
             .take()
             .map(|tally| Begun { last: tally.close(), returned: tally.given_back() });
         self.log(|| format!("engine {id} is lost, begun {begun:?}"));
-        let line = Line { id, era: self.era };
+        let line = self.line(id);
         self.book.lost(line, begun.is_some());
         let (engine, cause, output) = (EngineId(id), "gone".to_owned(), String::new());
         self.handle(Event::EngineLost { engine, begun, cause, output });
         self.strike_out(id);
+    }
+
+    /// The controller notices that a client is gone.
+    pub(super) fn lose_client(&mut self, id: u32) {
+        if !std::mem::replace(&mut self.sessions[id as usize].gone, true) {
+            let client = ClientId(id);
+            self.book.lost_client(client, self.now);
+            self.handle(Event::ClientLost { client, for_good: false });
+        }
     }
 
     pub(super) fn send_from_engine(&mut self, line: Line, message: Message<FromEngine>) {

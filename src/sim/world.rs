@@ -65,8 +65,9 @@ pub(super) enum What {
 /// A session as the controller knows it.
 #[derive(Default)]
 pub(super) struct Session {
-    /// With which controller it is.
+    /// With which controller it is, and which of a client's there.
     pub(super) era: u32,
+    pub(super) visit: u32,
     /// Whose it is.
     pub(super) process: usize,
     pub(super) up: Link,
@@ -128,6 +129,8 @@ impl World {
         let mut fate = Chance::new(!seed);
         let mortal = fate.one_in(3);
         let (deaths, followed) = (1 + fate.below(3), !fate.one_in(8));
+        // In some of these none is, so that only sessions end.
+        let deaths = if fate.one_in(3) { 0 } else { deaths };
         let limits = Limits { receipts: mortal, ..Limits::default() };
         let mut runtime = runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
@@ -257,7 +260,7 @@ impl World {
                 }
             }
             What::FromClient(line, message, again) => {
-                let (here, id) = (self.is_here(line), line.id);
+                let (here, id) = (self.is_with(line), line.id);
                 if here && (again || self.sessions[id as usize].up.delivers(self.now)) {
                     if let Some(after) = self.again() {
                         self.later(after, What::FromClient(line, message.clone(), true));
@@ -277,7 +280,7 @@ impl World {
             }
             What::ToClient(line, message) => {
                 let session = &self.sessions[line.id as usize];
-                if session.era == line.era && session.down.delivers(self.now) {
+                if session.line(line.id) == line && session.down.delivers(self.now) {
                     self.client_hears(line, message);
                 }
             }
@@ -288,14 +291,8 @@ impl World {
                     self.lose(id);
                 }
             }
-            What::ClientGone(line) if self.is_here(line) => {
-                let id = line.id;
-                if !std::mem::replace(&mut self.sessions[id as usize].gone, true) {
-                    self.book.given_up(ClientId(id));
-                    self.handle(Event::ClientLost { client: ClientId(id) });
-                }
-            }
-            What::ClientFull(line) if self.is_here(line) => {
+            What::ClientGone(line) if self.is_with(line) => self.lose_client(line.id),
+            What::ClientFull(line) if self.is_with(line) => {
                 let id = line.id;
                 if !self.sessions[id as usize].gone {
                     self.handle(Event::ClientFull { client: ClientId(id) });
@@ -303,7 +300,7 @@ impl World {
                     self.later(long, What::ClientRoom(line));
                 }
             }
-            What::ClientRoom(line) if self.is_here(line) => {
+            What::ClientRoom(line) if self.is_with(line) => {
                 let id = line.id;
                 if !self.sessions[id as usize].gone {
                     self.handle(Event::ClientRoom { client: ClientId(id) });
@@ -334,9 +331,14 @@ impl World {
         self.up && self.era == line.era
     }
 
-    /// The session with this number.
+    /// The same for a client's session, which is the last it had there.
+    fn is_with(&self, line: Line) -> bool {
+        self.is_here(line) && self.sessions[line.id as usize].line(line.id) == line
+    }
+
+    /// The session of the engine with this number.
     pub(super) fn line(&self, id: u32) -> Line {
-        Line { id, era: self.era }
+        Line { id, era: self.era, visit: 0 }
     }
 
     pub(super) fn handle(&mut self, event: Event) {
@@ -345,6 +347,9 @@ impl World {
         let mut effects = Vec::new();
         self.reactor.handle(now, event, &mut effects);
         self.reactor.check();
+        if self.reactor.engines().is_empty() {
+            self.book.deserted(self.now);
+        }
         for effect in effects {
             self.carry_out(effect);
         }
@@ -353,12 +358,12 @@ impl World {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::ToClient(client, message) => {
-                let deserted = self.reactor.engines().is_empty();
-                self.book.told(client, &message, deserted);
+                self.book.told(client, &message, self.now);
                 let how = (message.head.in_order(), !message.parts.is_empty());
-                let (weather, id, line) = (self.weather, client.0, self.line(client.0));
+                let (weather, id, era) = (self.weather, client.0, self.era);
                 let session = &mut self.sessions[id as usize];
-                assert!(!session.gone && session.era == line.era, "only the living are told");
+                let line = session.line(id);
+                assert!(!session.gone && session.era == era, "only the living are told");
                 let at = session.down.send(self.now, how, weather, &mut self.chance);
                 // A list of engines that came again later would be an old one.
                 if !matches!(message.head, ToClient::Engines(_))

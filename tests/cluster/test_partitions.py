@@ -231,7 +231,7 @@ with oarlock.Client(sys.argv[1]) as rc:
 """
 
 
-def test_a_client_behind_a_partition_goes_on_or_is_told_that_it_was_given_up(parted):
+def test_a_client_behind_a_partition_goes_on_however_long_it_was(parted):
     client = parted.there("-c", CLIENT, parted.file, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert client.stdout.readline() == "connected\n"
     parted.network.cut()
@@ -250,10 +250,7 @@ def test_a_client_behind_a_partition_goes_on_or_is_told_that_it_was_given_up(par
         wait_until(lambda: near.ids == [], "the cable is cut for longer than is borne")
         time.sleep(LOST)
         parted.network.mend()
-    told = client.stdout.readline()
-    assert told.startswith("ControllerLost"), told
-    assert "no sign of life" in told, told
-    assert "the controller lives and has given this session up" in told, told
+    assert client.stdout.readline() == "True\n", "it was given up, and came back"
 
 
 @pytest.mark.usefixtures("_losses")

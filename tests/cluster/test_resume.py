@@ -236,7 +236,7 @@ def test_who_waits_is_told_that_the_controller_is_gone_and_that_another_came(
     gone, back = [entry.getMessage() for entry in caplog.records]
     assert "the controller was killed" in gone
     assert "oarlock start" in gone
-    assert "another controller" in back
+    assert "is there again" in back
     assert "the controller was killed" not in capsys.readouterr().out, "once is enough"
 
 

@@ -84,7 +84,12 @@ impl World {
     }
 
     pub(super) fn lose_client(&mut self, client: u32) -> Vec<Effect> {
-        self.on(Event::ClientLost { client: ClientId(client) })
+        self.on(Event::ClientLost { client: ClientId(client), for_good: false })
+    }
+
+    /// A client says goodbye.
+    pub(super) fn leave_client(&mut self, client: u32) -> Vec<Effect> {
+        self.on(Event::ClientLost { client: ClientId(client), for_good: true })
     }
 
     pub(super) fn join_engine(&mut self, engine: u32) -> Vec<Effect> {

@@ -10,6 +10,7 @@ mod model;
 mod random;
 mod requests;
 mod resume;
+mod returning;
 mod scheduling;
 mod smoke;
 mod spent;

@@ -179,7 +179,7 @@ impl Model {
 
     pub(super) fn lose_client(&mut self, client: ClientId) {
         self.clients.remove(&client);
-        self.on(Event::ClientLost { client });
+        self.on(Event::ClientLost { client, for_good: false });
     }
 
     /// A client takes nothing for a while, or takes again.

@@ -110,14 +110,22 @@ fn an_attempt_that_failed_is_spent_for_as_long_as_the_task_is_about() {
 }
 
 #[test]
-fn nobody_is_told_of_what_a_client_that_is_gone_had() {
-    let mut world = world();
-    world.client(0, submit_again(2, 2, Target::Any));
-    tells(&mut world, 0, 1, Status::Again);
-    let out = world.lose_client(0);
-    assert_eq!(unspent(&out), [], "it may come back to the next, and the task runs on");
-    let ticket = world.ticket(0, task(0, 0));
-    assert_eq!(unspent(&tells(&mut world, 0, ticket, Status::Ok)), [task(0, 0)]);
+fn nobody_is_told_of_what_a_client_that_is_gone_had_unless_it_may_come_back() {
+    for may_return in [true, false] {
+        let mut world = world();
+        world.client(0, submit_again(2, 2, Target::Any));
+        tells(&mut world, 0, 1, Status::Again);
+        let out = if may_return { world.lose_client(0) } else { world.leave_client(0) };
+        assert_eq!(unspent(&out), [], "the task runs on");
+        let ticket = world.ticket(0, task(0, 0));
+        let mut out = tells(&mut world, 0, ticket, Status::Ok);
+        if may_return {
+            assert_eq!(unspent(&out), []);
+            world.pass(600_000 * MS);
+            out = world.on(Event::Tick);
+        }
+        assert_eq!(unspent(&out), [task(0, 0)]);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is written down where there is a store, and beginning with it.
 
 use super::kit::*;
-use crate::controller::{Effect, Event, Inherited, Limits, Restored};
+use crate::controller::{Effect, Event, Inherited, Limits, Piece, Restored};
 use crate::store::{Forgotten, Outcome, Record, Spread, Submitted};
 use crate::wire::message::WATCHED;
 use crate::wire::{
@@ -119,7 +119,7 @@ fn what_arrived_is_forgotten_beyond_the_newest_and_what_did_not_stays() {
 fn what_nobody_fetched_is_forgotten_in_time() {
     let mut world = world();
     world.client(0, submit(0, 1));
-    world.lose_client(0);
+    world.leave_client(0);
     world.done(0, 0, MS);
     world.pass(1_001 * MS);
     let out = world.on(Event::Tick);
@@ -195,17 +195,18 @@ fn what_is_of_no_use_any_more_is_forgotten_at_the_start() {
 fn a_client_that_comes_back_gets_no_second_task_of_what_is_known() {
     let (mut world, _) = again(restored(vec![pending(START, &[(1, 1), (3, 1)])], &[2]));
     let client = ClientId(0);
-    assert!(!world.reactor.may_return(client, session(9)), "another is not it");
-    assert!(world.reactor.may_return(client, session(0)));
+    assert!(!world.reactor.may_return(client, session(9), false), "another is not it");
+    assert!(world.reactor.may_return(client, session(0), false));
     world.on(Event::ClientBack { client, session: session(0), lease: 7 });
-    let admission = world.reactor.admit(client, submit(1, 4));
-    assert_eq!(admission.known, [1, 2, 3]);
-    let [new] = &admission.new[..] else { panic!("{admission:?}") };
+    let pieces = world.reactor.admit(client, submit(1, 4));
+    let [Piece::Known(known), Piece::New(new)] = &pieces[..] else { panic!("{pieces:?}") };
+    assert_eq!(*known, 1..4);
     assert!(matches!(new.head, FromClient::Submit { first: 4, .. }));
     let record = world.reactor.record(client, new, START).expect("it will be entered");
     assert_eq!((record.tasks.runs, record.client), (vec![(4, 1)], (session(0), 7)));
-    assert!(world.reactor.record(client, &submit(1, 1), START).is_none(), "it is there");
+    world.on(Event::AskedAgain(client, known.clone()));
     world.client(0, submit(4, 1));
+    assert!(world.reactor.record(client, &submit(4, 1), START).is_none(), "it is there");
     assert_eq!(world.reactor.pending(), 3);
 }
 
@@ -214,7 +215,8 @@ fn what_ended_is_told_again_to_a_client_that_comes_back_and_the_rest_has_arrived
     let (mut world, _) = again(restored(vec![pending(START, &[(0, 1)])], &[1, 2, 3, 4]));
     let client = ClientId(0);
     world.on(Event::ClientBack { client, session: session(0), lease: u64::MAX });
-    let out = world.on(Event::AskedAgain(client, vec![0, 3]));
+    assert_eq!(world.on(Event::AskedAgain(client, 0..1)), []);
+    let out = world.on(Event::AskedAgain(client, 3..4));
     assert!(matches!(&out[..], [Effect::TellKept(_, _, TaskId { seq: 3, .. })]), "{out:?}");
     let out = world.client(0, Message::bare(FromClient::Back));
     assert_eq!(forgotten(&out).len(), 1, "of three that arrived two are kept");

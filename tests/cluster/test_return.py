@@ -1,0 +1,366 @@
+"""A client whose session ended though it lives and its controller does: it comes back and goes on.
+
+Real processes, through the gate, since only there a silence ends a session. The rules in bulk are
+tried by `src/sim`.
+"""
+
+import collections
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import oarlock
+from oarlock import error
+from oarlock.cluster import registry
+
+NAME = "returning"
+PATIENCE = 60
+#: Seconds of silence after which a client behind the gate is given up.
+LOST = "3"
+START = [sys.executable, "-m", "oarlock", "start", "-n", "2", "--daemonize", "--cluster-id", NAME]
+START += ["--suspect-after", "1", "--lost-after", LOST, "--listen", "127.0.0.1:0"]
+
+
+class Far:
+    """A standalone cluster with two engines, and its connection file."""
+
+    def __init__(self, directory, *options):
+        self.file = str(directory / "far.json")
+        self.command = [*START, "--connection-file", self.file, *options]
+        self.start()
+
+    def start(self):
+        done = subprocess.run(self.command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        (self.record,) = registry.list_clusters()
+
+    @property
+    def port(self):
+        with open(self.file) as file:
+            (endpoint,) = json.load(file)["endpoints"]
+        return int(endpoint.rpartition(":")[2])
+
+    def connections(self):
+        """Connections that the gate has, as the kernel knows them."""
+        with open("/proc/net/tcp") as lines:
+            rows = [line.split()[1:4] for line in lines]
+        ours = f":{self.port:04X}"
+        return sum(local.endswith(ours) and state == "01" for local, _, state in rows[1:])
+
+    def end(self):
+        for left in [*registry.list_clusters(), *registry.list_headless()]:
+            stop = [sys.executable, "-m", "oarlock", "stop", left.cluster_id]
+            subprocess.run(stop, capture_output=True, timeout=60, check=False)
+
+
+@pytest.fixture(params=[(), ("store",)], ids=["plain", "stored"])
+def far(leaks, tmp_path, request):
+    """A cluster behind a gate, without a store and with one."""
+    store = ["--store", str(tmp_path / "store")] if request.param else []
+    cluster = Far(tmp_path, *store)
+    yield cluster
+    cluster.end()
+    leaks.check()
+
+
+def wait_until(what, reason):
+    """Wait for something that another process does; there is no event to wait on."""
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline, reason
+        time.sleep(0.01)
+
+
+class Marks:
+    """What tasks wrote down of their executions."""
+
+    def __init__(self, directory):
+        self.path = str(directory / "executions")
+        self.go = directory / "go"
+
+    def count(self):
+        with contextlib.suppress(FileNotFoundError), open(self.path) as lines:
+            return collections.Counter(map(int, lines))
+        return collections.Counter()
+
+
+#: Maps so many items, the last two of which wait for a file.
+CLIENT = """
+import sys, oarlock
+file, path, go, count = sys.argv[1:]
+count = int(count)
+
+def mark(item):
+    import os, time
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(file, f"{item}\\n".encode())
+    os.close(file)
+    while item >= count - 2 and not os.path.exists(go):
+        time.sleep(0.01)
+    return -item
+
+with oarlock.Client(file) as rc:
+    rc.wait_for_engines(2, timeout=60)
+    result = rc.load_balanced_view().map_async(mark, range(count), chunksize=1)
+    try:
+        print(result.get(timeout=60) == [-item for item in range(count)], flush=True)
+    except Exception as failure:
+        print(type(failure).__name__, str(failure).replace("\\n", " "), flush=True)
+"""
+
+
+@contextlib.contextmanager
+def mapping(far, marks, count):
+    """A process that maps so many items."""
+    command = [sys.executable, "-c", CLIENT, far.file, marks.path, str(marks.go), str(count)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def stop_until_given_up(far, process):
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: far.connections() == 0, "it is given up")
+
+
+def test_a_client_that_was_stopped_for_too_long_goes_on_with_its_map(far, tmp_path):
+    marks, count = Marks(tmp_path), 3_000
+    with mapping(far, marks, count) as client:
+        wait_until(lambda: len(marks.count()) > count / 10, "the map does not get on")
+        stop_until_given_up(far, client)
+        wait_until(lambda: len(marks.count()) == count, "the map goes on without it")
+        client.send_signal(signal.SIGCONT)
+        wait_until(lambda: far.connections() > 0, "it is back")
+        marks.go.touch()
+        assert client.stdout.readline() == "True\n"
+    assert marks.count() == collections.Counter(range(count))
+
+
+def test_it_may_be_stopped_again_and_again(far, tmp_path):
+    marks, count = Marks(tmp_path), 5_000
+    with mapping(far, marks, count) as client:
+        for part in range(1, 4):
+            enough = part * count / 10
+            wait_until(lambda enough=enough: len(marks.count()) > enough, "it does not get on")
+            stop_until_given_up(far, client)
+            client.send_signal(signal.SIGCONT)
+            wait_until(lambda: far.connections() > 0, "it is back")
+        marks.go.touch()
+        assert client.stdout.readline() == "True\n"
+    assert marks.count() == collections.Counter(range(count))
+
+
+def test_nor_is_anything_run_again_if_the_controller_dies_before_it_is_back(
+    far, tmp_path, wait_exit
+):
+    marks, count = Marks(tmp_path), 1_000
+    with mapping(far, marks, count) as client:
+        wait_until(lambda: len(marks.count()) > count / 10, "the map does not get on")
+        stop_until_given_up(far, client)
+        wait_until(lambda: len(marks.count()) == count, "the map goes on without it")
+        os.kill(far.record.pid, signal.SIGKILL)
+        assert wait_exit(far.record.pid, PATIENCE)
+        far.start()
+        marks.go.touch()
+        client.send_signal(signal.SIGCONT)
+        assert client.stdout.readline() == "True\n"
+    assert marks.count() == collections.Counter(range(count))
+
+
+class Wire:
+    """A wire to the gate that a test can cut: at the client's end, or at both."""
+
+    def __init__(self, far, directory):
+        self._gate = ("127.0.0.1", far.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._wake = socket.socketpair()
+        #: The client's ends with those that lead to the gate.
+        self._pairs = {}
+        self._kept = []
+        self.whole = True
+        #: Bytes that went either way.
+        self.passed = 0
+        self._wishes = []
+        with open(far.file) as file:
+            card = json.load(file)
+        card["endpoints"] = [f"127.0.0.1:{self._listener.getsockname()[1]}"]
+        self.file = str(directory / "wire.json")
+        with open(os.open(self.file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            json.dump(card, file)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        while True:
+            ends = [end for pair in self._pairs.items() for end in pair]
+            ready, _, _ = select.select([self._listener, self._wake[0], *ends], [], [])
+            if self._wake[0] in ready:
+                self._wake[0].recv(1)
+                if not self._obey():
+                    return
+                continue
+            if self._listener in ready:
+                self._accept()
+            for near, gate in list(self._pairs.items()):
+                for end, other in ((near, gate), (gate, near)):
+                    if end in ready and near in self._pairs:
+                        self._pass(near, end, other)
+
+    def _accept(self):
+        near, _ = self._listener.accept()
+        if self.whole:
+            self._pairs[near] = socket.create_connection(self._gate)
+        else:
+            near.close()
+
+    def _pass(self, near, end, other):
+        with contextlib.suppress(OSError):
+            if data := end.recv(1 << 16):
+                other.sendall(data)
+                self.passed += len(data)
+                return
+        gate = self._pairs.pop(near)
+        near.close()
+        gate.close()
+
+    def _obey(self):
+        wish, done = self._wishes.pop()
+        for near, gate in self._pairs.items():
+            near.close()
+            self._kept.append(gate)
+        self._pairs.clear()
+        if wish != "cut here":
+            for gate in self._kept:
+                gate.close()
+            self._kept.clear()
+        done.set()
+        return wish != "end"
+
+    def _wish(self, wish):
+        done = threading.Event()
+        self._wishes.append((wish, done))
+        self._wake[1].send(b".")
+        assert done.wait(PATIENCE)
+
+    def cut(self):
+        """Both sides see it at once."""
+        self._wish("cut")
+
+    def cut_here(self):
+        """The controller's side sees nothing of it but silence."""
+        self._wish("cut here")
+
+    def close(self):
+        self._wish("end")
+        self._thread.join()
+        for end in (self._listener, *self._wake):
+            end.close()
+
+
+@pytest.fixture
+def wire(far, tmp_path):
+    made = Wire(far, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("cut", ["cut", "cut_here"])
+def test_a_connection_that_is_reset_costs_nothing(far, wire, tmp_path, cut):
+    marks = Marks(tmp_path)
+    path = marks.path
+
+    def mark(item):
+        import os
+        import time
+
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(file, f"{item}\n".encode())
+        os.close(file)
+        time.sleep(0.001)
+        return -item
+
+    with oarlock.Client(wire.file) as rc:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+        for _ in range(3):
+            ar = rc.load_balanced_view().map_async(mark, range(500), chunksize=1)
+            wait_until(lambda ar=ar: ar.progress > 50, "the map does not get on")
+            getattr(wire, cut)()
+            assert ar.get(PATIENCE) == [-item for item in range(500)]
+            assert marks.count() == collections.Counter(range(500))
+            os.unlink(path)
+        assert rc.ids == [0, 1]
+        assert rc[:].apply_sync(abs, -1) == [1, 1]
+
+
+def test_what_is_submitted_and_cancelled_and_asked_while_it_is_away_is_seen_to(
+    far, wire, gate, caplog
+):
+    with oarlock.Client(wire.file) as rc, oarlock.Client(cluster_id=NAME) as near:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+        lview = rc.load_balanced_view()
+        held = lview.map_async(gate.hold, range(2), chunksize=1)
+        gate.wait_begun(2)
+        waiting = lview.map_async(gate.hold, range(10, 14), chunksize=1)
+        other = near.load_balanced_view().apply_async(abs, -5)
+        watched = rc.get_result(other.msg_ids)
+        wire.whole = False
+        wire.cut()
+        wait_until(lambda: rc.away, "the client notices")
+        assert not held.wait(0.2), "who waits is told"
+        new = lview.map_async(lambda item: item + 1, range(100), chunksize=1)
+        waiting.cancel()
+        gate.release(1)
+        wire.whole = True
+        wait_until(lambda: not rc.away, "it is back")
+        gate.release(1)
+        assert set(rc.queue_status()) == {"unassigned", 0, 1}
+        assert held.get(PATIENCE) == [0, 1]
+        assert new.get(PATIENCE) == list(range(1, 101))
+        assert watched.get(PATIENCE) == other.get(PATIENCE)
+        with pytest.raises(error.TaskCancelled):
+            waiting.get(PATIENCE)
+        assert not gate.begun(), "what was cancelled never began"
+    told = [entry.getMessage() for entry in caplog.records]
+    assert ["cannot be reached" in text for text in told] == [True, False][: len(told)]
+
+
+def test_large_results_that_were_on_their_way_arrive(far, wire):
+    np = pytest.importorskip("numpy")
+    with oarlock.Client(wire.file) as rc:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+        ar = rc[:].apply_async(np.arange, 10_000_000)
+        for _ in range(2):
+            enough = wire.passed + 20_000_000
+            wait_until(lambda enough=enough: wire.passed > enough, "they are on their way")
+            wire.cut()
+        for array in ar.get(PATIENCE):
+            assert (array == np.arange(10_000_000)).all()
+
+
+def test_without_a_lease_there_is_nothing_to_come_back_to(far, wire, gate):
+    with oarlock.Client(wire.file, lease=0) as rc, oarlock.Client(cluster_id=NAME) as near:
+        rc.wait_for_engines(2, timeout=PATIENCE)
+        wire.cut()
+        assert rc[:].apply_sync(abs, -1) == [1, 1], "it had no tasks"
+        ar = rc.load_balanced_view().apply_async(gate.hold)
+        gate.wait_begun()
+        wire.whole = False
+        wire.cut()
+        tasks = lambda: sum(near.queue_status()[engine]["tasks"] for engine in (0, 1))
+        wait_until(lambda: tasks() == 0, "it is given up")
+        wire.whole = True
+        with pytest.raises(error.ControllerLost, match="the controller lives and has given"):
+            ar.get(PATIENCE)

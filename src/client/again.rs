@@ -1,4 +1,4 @@
-//! What a client keeps to go on with the next controller when its own is killed.
+//! What a client keeps to go on in another session, with the same controller or the next.
 //!
 //! Whatever was submitted is kept as it was sent until its tasks have their outcomes, so that it can
 //! be sent again; that is bounded by what may be in flight. What has arrived is told to the
@@ -164,8 +164,8 @@ impl Sent {
 }
 
 impl Core {
-    /// There is a session with the controller that follows the one before: `open` lets messages go
-    /// there. What has no outcome is submitted again, before anything new is.
+    /// There is another session: `open` lets messages go there. What has no outcome is submitted again,
+    /// by growing numbers, before anything new is.
     pub(crate) fn submit_again(&self, open: impl FnOnce()) {
         let Some(again) = &self.again else { return };
         let functions = self.sending.lock();

@@ -54,7 +54,7 @@ pub struct Core {
     pub(super) replied: Condvar,
     /// What is kept for another controller; none if none may follow.
     pub(super) again: Option<Mutex<Again>>,
-    /// Whether there is no controller at the moment, and whether the user was told so.
+    /// Whether there is no session at the moment, and whether the user was told so.
     away: AtomicBool,
     told_away: AtomicBool,
     pub(super) tokens: Arc<Tokens>,
@@ -195,12 +195,12 @@ impl Core {
         self.pending(seq).is_some_and(|(batch, index)| batch.lock().state(index) == State::Pending)
     }
 
-    /// Whether there is no controller at the moment, and another is looked for.
+    /// Whether there is no session at the moment, and the controller or another is looked for.
     pub fn is_away(&self) -> bool {
         self.away.load(Ordering::Acquire)
     }
 
-    /// Whether there has come to be no controller, or one again, since the last call.
+    /// Whether there has come to be no session, or one again, since the last call.
     pub fn away_changed(&self) -> Option<bool> {
         let away = self.is_away() && self.gone().is_none();
         (self.told_away.swap(away, Ordering::AcqRel) != away).then_some(away)

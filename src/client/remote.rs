@@ -1,5 +1,6 @@
 //! A client of a controller in another process: its session and its I/O thread, and the session
-//! after that when the controller was killed and another has taken its place.
+//! after that when it broke: with the same controller, or with one that has taken the place of one
+//! that was killed.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +20,7 @@ use crate::transport::{
 };
 use crate::wire::{Before, FromClient, Hello, Message, Role, SessionId, ToClient, limits};
 
-/// The first pause between two looks for another controller, and the longest.
+/// The first pause between two looks for a controller, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
 type Events = mpsc::Receiver<Event<ToClient>>;
@@ -32,8 +33,8 @@ pub struct Address {
     pub python: String,
     /// How long unfinished tasks run on when this client is gone.
     pub lease: Duration,
-    /// How long to look for another controller when this one is killed; `None` for as long as it
-    /// says itself.
+    /// How long to look for the controller when the session broke, or for another when it was killed;
+    /// `None` for as long as it says itself.
     pub reconnect: Option<Duration>,
 }
 
@@ -180,7 +181,7 @@ impl Address {
     }
 }
 
-/// The life of a client's I/O: one session, or several if the controller is killed and followed.
+/// The life of a client's I/O: one session, or several if one breaks or its controller is followed.
 struct Life {
     address: Address,
     session: SessionId,
@@ -219,7 +220,7 @@ impl Life {
         }
     }
 
-    /// Looks for the controller that follows the one that was killed, for as long as one may come.
+    /// Looks for the controller, or the one that follows if it was killed, for as long as one may come.
     async fn follow(&self) -> Result<Connected, String> {
         let Accepted { controller, number, .. } = self.accepted;
         let before = Before { controller, number, ticket: 0, running: None };

@@ -322,19 +322,17 @@ def test_what_is_submitted_and_cancelled_and_asked_while_it_is_away_is_seen_to(
         assert not held.wait(0.2), "who waits is told"
         new = lview.map_async(lambda item: item + 1, range(100), chunksize=1)
         waiting.cancel()
-        gate.release(1)
         wire.whole = True
-        wait_until(lambda: not rc.away, "it is back")
-        gate.release(1)
         assert set(rc.queue_status()) == {"unassigned", 0, 1}
+        gate.release(2)
         assert held.get(PATIENCE) == [0, 1]
         assert new.get(PATIENCE) == list(range(1, 101))
-        assert watched.get(PATIENCE) == other.get(PATIENCE)
+        assert watched.get(PATIENCE) == [5]
         with pytest.raises(error.TaskCancelled):
             waiting.get(PATIENCE)
         assert not gate.begun(), "what was cancelled never began"
     told = [entry.getMessage() for entry in caplog.records]
-    assert ["cannot be reached" in text for text in told] == [True, False][: len(told)]
+    assert sum("cannot be reached" in text for text in told) == 1, "once is enough"
 
 
 def test_large_results_that_were_on_their_way_arrive(far, wire):

@@ -77,8 +77,8 @@ pub enum FromClient {
     /// These outcomes have arrived, of my own tasks or of those I watch: runs of first number and
     /// how many.
     Took(Vec<(u64, u64)>),
-    /// I came back from the controller before this one, and have submitted again what I still
-    /// want.
+    /// I came back, to this controller or from the one before it, and have submitted again what I
+    /// still want.
     Back,
     /// A question that [`ToClient::Reply`] answers under the same number.
     Request {

@@ -27,11 +27,11 @@ pub struct Hello {
     pub lease: u64,
     /// An engine's tally of the tasks it begins, by their tickets.
     pub tally: Option<Sign>,
-    /// What it was to the controller it comes back from.
+    /// What it was in the session before, to this controller or another.
     pub before: Option<Before>,
 }
 
-/// What a peer was to a controller that has ended.
+/// What a peer was in a session that has ended without a goodbye.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Before {
     /// That controller's session.

@@ -18,6 +18,11 @@ const TELL_AFTER: Duration = Duration::from_millis(50);
 const TELL_COUNT: u64 = 512;
 const TELL_BYTES: usize = 1 << 20;
 
+/// Tasks submitted one by one are kept as if in one message, so many and so many bytes of arguments at
+/// most: they are let go together.
+const JOINED: usize = 256;
+const JOINED_BYTES: usize = 16 << 10;
+
 /// A message that submitted tasks.
 struct Sent {
     message: Message<FromClient>,
@@ -25,6 +30,12 @@ struct Sent {
     body: Option<Bytes>,
     /// Its tasks without an outcome.
     left: u64,
+    /// Of its arguments.
+    bytes: usize,
+}
+
+fn bytes(parts: &Parts) -> usize {
+    parts.iter().map(Bytes::len).sum()
 }
 
 /// See the head of this file.
@@ -76,7 +87,12 @@ impl Again {
     ) {
         let Some((first, left, func)) = message.head.tasks() else { return };
         let body = func.and_then(body);
-        self.sent.insert(first, Sent { message: message.clone(), body, left });
+        if let Some(mut last) = self.sent.last_entry()
+            && last.get_mut().join(message, body.as_ref())
+        {
+            return;
+        }
+        self.sent.insert(first, Sent::new(message, body, left));
     }
 
     /// Something is about to be asked.
@@ -115,7 +131,7 @@ impl Again {
             _ => took.runs.push((seq, 1)),
         }
         took.count += 1;
-        took.bytes += parts.iter().map(Bytes::len).sum::<usize>();
+        took.bytes += bytes(parts);
         took.since.get_or_insert_with(Instant::now);
     }
 
@@ -128,6 +144,38 @@ impl Again {
 }
 
 impl Sent {
+    fn new(message: &Message<FromClient>, body: Option<Bytes>, left: u64) -> Self {
+        Self { message: message.clone(), body, left, bytes: bytes(&message.parts) }
+    }
+
+    /// Adds what was submitted right after this and like it; `false` if that was not the case, or it
+    /// would be too much.
+    fn join(&mut self, next: &Message<FromClient>, body: Option<&Bytes>) -> bool {
+        use FromClient::Submit;
+        let Message { head: Submit { first, func, kind, target, counts, rules }, parts } =
+            &mut self.message
+        else {
+            return false;
+        };
+        let Submit { first: after, counts: more, .. } = &next.head else { return false };
+        let like = matches!(&next.head, Submit { func: f, kind: k, target: t, rules: r, .. }
+            if (f, k, t, r) == (&*func, &*kind, &*target, &*rules));
+        let follows = *first + counts.len() as u64 == *after;
+        let more_bytes = bytes(&next.parts);
+        let fits = counts.len() + more.len() <= JOINED && self.bytes + more_bytes <= JOINED_BYTES;
+        if !(like && follows && fits) {
+            return false;
+        }
+        counts.extend(more);
+        parts.extend(next.parts.iter().cloned());
+        self.left += more.len() as u64;
+        self.bytes += more_bytes;
+        if self.body.is_none() {
+            self.body = body.cloned();
+        }
+        true
+    }
+
     /// What is to be sent again: the runs of its tasks that are pending.
     fn pieces(&self, is_pending: impl Fn(u64) -> bool) -> Vec<Message<FromClient>> {
         let Some((first, len, _)) = self.message.head.tasks() else { return Vec::new() };
@@ -287,16 +335,42 @@ mod tests {
     fn what_has_its_outcomes_is_no_longer_kept() {
         let mut again = Again::default();
         again.note(&submission(0, &[1, 1]), |_| Some(Bytes::from("def")));
-        again.note(&submission(2, &[1]), |_| None);
+        again.note(&submission(3, &[1]), |_| None);
         again.cancel(&[1], None);
         for seq in [1, 0] {
             again.end(seq);
         }
         assert!(again.cancelled.is_empty());
-        assert_eq!(again.sent.keys().collect::<Vec<_>>(), [&2]);
+        assert_eq!(again.sent.keys().collect::<Vec<_>>(), [&3]);
         again.end(7);
-        again.end(2);
+        again.end(3);
         assert!(again.sent.is_empty());
+    }
+
+    #[test]
+    fn what_was_submitted_one_by_one_is_kept_together_as_far_as_it_is_alike_and_small() {
+        let mut again = Again::default();
+        for seq in 0..JOINED as u64 + 2 {
+            again.note(&submission(seq, &[1]), |_| (seq == 3).then(|| Bytes::from("def")));
+        }
+        let mut other = submission(JOINED as u64 + 2, &[1]);
+        let FromClient::Submit { kind, .. } = &mut other.head else { unreachable!() };
+        *kind = Kind::Chunk;
+        again.note(&other, |_| None);
+        let large = Parts::from_buf([Bytes::from(vec![0; JOINED_BYTES])]);
+        let after = Message { parts: large, ..submission(JOINED as u64 + 3, &[1]) };
+        again.note(&after, |_| None);
+        again.note(&submission(JOINED as u64 + 4, &[1]), |_| None);
+        let firsts: Vec<_> = again.sent.keys().map(|first| *first as usize).collect();
+        assert_eq!(firsts, [0, JOINED, JOINED + 2, JOINED + 3, JOINED + 4]);
+        assert_eq!(again.sent[&0].body.as_deref(), Some(&b"def"[..]));
+        for seq in (1..JOINED as u64).rev() {
+            again.end(seq);
+        }
+        let [piece] = &again.sent[&0].pieces(|seq| seq == 0)[..] else { panic!("one run") };
+        assert_eq!(*piece, submission(0, &[1]));
+        again.end(0);
+        assert_eq!(again.sent.len(), 4);
     }
 
     #[test]

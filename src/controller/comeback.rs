@@ -156,7 +156,7 @@ impl Turn<'_> {
                 _ if !last => {}
                 Some(key) if self.state.tasks.get(key).engine().is_none() => {
                     self.state.withdraw(key);
-                    return self.conclude(key, ticket, outcome);
+                    return self.conclude_again(key, ticket, outcome);
                 }
                 None if self.state.outcomes.get(id).is_none() && self.may_come(id) => {
                     if let Some(resume) = &mut self.state.resume {

@@ -30,6 +30,8 @@ pub struct Restored {
     pub tasks: Vec<(Submitted, Parts)>,
     /// The attempts at which some of these were.
     pub attempts: Vec<(TaskId, u16)>,
+    /// Which of these are no longer wanted.
+    pub cancelled: Vec<TaskId>,
     /// Outcomes; their values stay in the store.
     pub outcomes: Vec<Outcome>,
 }

@@ -85,7 +85,7 @@ impl Reactor {
 
 impl FromClient {
     /// The first of the tasks it submits, and how many there are.
-    pub(super) fn numbers(&self) -> Option<(u64, u64)> {
+    pub(crate) fn numbers(&self) -> Option<(u64, u64)> {
         match self {
             Self::Submit { first, counts, .. } => Some((*first, counts.len() as u64)),
             Self::Direct { first, engines, .. } => Some((*first, engines.len() as u64)),

@@ -1,16 +1,15 @@
 //! Opening a store: what the reactor is to know of it, and what people are to know.
 
 use std::io;
-
-use bytes::Bytes;
+use std::path::PathBuf;
 
 use super::Restored;
 use super::keep::{Keep, Keeping, in_words};
-use crate::store::{self, Damage, Outcome, Record, Recovered, Store, StoreError};
-use crate::wire::{ClientId, Message, Parts, Status, TaskId};
+use crate::store::{self, Record, Recovered, Store, StoreError};
+use crate::wire::Message;
 
 /// What is told of trouble with a store.
-pub(super) type Notes = Vec<String>;
+pub(crate) type Notes = Vec<String>;
 
 impl Keep {
     /// Opens the store. Gives what the reactor is to know, the lowest number for a client, and what
@@ -19,50 +18,24 @@ impl Keep {
         let directory = keeping.directory.clone();
         // The place itself may not be there yet.
         let disk = directory.ancestors().find_map(|place| store::Limits::of(place).ok());
-        let (store, recovered) =
-            Store::open(&directory, disk.unwrap_or_default()).map_err(in_words)?;
+        let opened = Store::open(&directory, disk.unwrap_or_default()).map_err(in_words)?;
+        Self::go_on(directory, opened).map_err(in_words)
+    }
+
+    /// As [`Keep::open`], with a store that was opened.
+    pub(crate) fn go_on(
+        directory: PathBuf,
+        (store, recovered): (Store, Recovered),
+    ) -> Result<(Self, Restored, u32, Notes), StoreError> {
         let Recovered { torn, damage, next_client } = recovered;
         let mut notes: Notes = torn.iter().map(ToString::to_string).collect();
         notes.extend(damage.iter().map(ToString::to_string));
-        let mut keep = Self::new(store, directory);
-        for damage in &damage {
-            keep.end_damaged(damage);
-        }
-        // What does not fit yet is tried again.
-        let _ = keep.write();
-        let restored = keep.restore(&mut notes).map_err(in_words)?;
+        let keep = Self::new(store, directory);
+        let restored = keep.restore(&mut notes)?;
         Ok((keep, restored, next_client, notes))
     }
 
-    /// Tasks of which arguments or values are damaged end so, and are not run again.
-    fn end_damaged(&mut self, damage: &Damage) {
-        let lost = Outcome {
-            id: TaskId { client: ClientId(0), seq: 0 },
-            status: Status::Refused,
-            engine: None,
-            submitted: 0,
-            started: 0,
-            completed: 0,
-        };
-        let ended: Vec<Outcome> = match damage.record.as_deref() {
-            Some(Record::Outcome(outcome)) => {
-                vec![Outcome { status: Status::Refused, ..outcome.clone() }]
-            }
-            Some(Record::Submitted(tasks)) => {
-                let at = tasks.at;
-                let lost = |id| Outcome { id, submitted: at, completed: at, ..lost.clone() };
-                tasks.tasks(0).map(|(id, _)| lost(id)).collect()
-            }
-            _ => return,
-        };
-        let text = Bytes::from(format!("what was stored of it cannot be used: {damage}"));
-        for outcome in ended {
-            let parts = Parts::from_buf([text.clone()]);
-            self.queue.push_back(Message { head: Record::Outcome(outcome), parts });
-        }
-    }
-
-    fn restore(&mut self, notes: &mut Notes) -> Result<Restored, StoreError> {
+    fn restore(&self, notes: &mut Notes) -> Result<Restored, StoreError> {
         let mut all = Restored::default();
         let mut whole = Vec::new();
         self.store.walk(|position, record| match record {
@@ -71,6 +44,7 @@ impl Keep {
             }
             Record::Outcome(outcome) => all.outcomes.push(outcome),
             Record::Attempt { id, attempt } => all.attempts.push((id, attempt)),
+            Record::Cancelled(id) => all.cancelled.push(id),
             Record::Function(_) | Record::Submitted(_) => whole.push(position),
             Record::Forgotten(_) => {}
         })?;

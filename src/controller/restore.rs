@@ -18,7 +18,7 @@ const NOBODY: SessionId = SessionId([0; 16]);
 
 impl Turn<'_> {
     pub(crate) fn on_restored(&mut self, restored: Restored) {
-        let Restored { clients, funcs, mut tasks, attempts, mut outcomes } = restored;
+        let Restored { clients, funcs, mut tasks, attempts, cancelled, mut outcomes } = restored;
         for (client, session, lease, _) in clients.iter().copied() {
             self.state.clients.restore(client, session, lease);
             if lease < u64::MAX {
@@ -31,6 +31,9 @@ impl Turn<'_> {
             if self.state.clients.get(client).is_none() {
                 self.state.clients.restore(client, NOBODY, u64::MAX);
             }
+        }
+        for (id, attempt) in &attempts {
+            self.state.knows_attempt(*id, *attempt);
         }
         let funcs = funcs.into_iter().map(|(id, body)| self.state.funcs.enter(id, body));
         let funcs: Vec<u32> = funcs.collect();
@@ -49,6 +52,9 @@ impl Turn<'_> {
                 self.state.tasks.get_mut(key).resume_at(attempt);
             }
         }
+        for id in cancelled {
+            self.restore_cancelled(id);
+        }
         self.state.deserted.look_anew();
         for func in funcs {
             self.drop_func(func);
@@ -57,6 +63,16 @@ impl Turn<'_> {
             if self.state.clients.drop_unneeded(client) {
                 self.forgotten(Forgotten { clients: vec![client], ..Forgotten::default() });
             }
+        }
+    }
+
+    /// A task was no longer wanted: it ends now, unless an engine of before may have begun it.
+    fn restore_cancelled(&mut self, id: TaskId) {
+        let Some(key) = self.state.tasks.find(id) else { return };
+        if self.state.tasks.get(key).is_waiting() {
+            self.state.tasks.get_mut(key).cancelled = true;
+        } else {
+            self.on_cancel(id.client, &[id.seq], None);
         }
     }
 

@@ -97,6 +97,17 @@ impl State {
         gone.map(|(id, absent)| (*id, u64::from(absent.waiting.len())))
     }
 
+    /// The store says that a task is at this attempt: how those before it ended is known, whatever
+    /// engines and the ledger still say of them.
+    pub(crate) fn knows_attempt(&mut self, id: TaskId, attempt: u16) {
+        let Some(resume) = &mut self.resume else { return };
+        let known = Doubt { engine: None, ticket: 0, attempt };
+        let doubt = resume.doubts.entry(id).or_insert(known);
+        if doubt.attempt < attempt {
+            *doubt = known;
+        }
+    }
+
     /// Takes a task out of the list in which it waits for an engine to tell.
     pub(crate) fn stop_waiting(&mut self, key: TaskKey) {
         let id = self.tasks.get(key).id;
@@ -193,6 +204,16 @@ impl Turn<'_> {
         }
     }
 
+    /// An engine told again how an attempt ended. If there is to be another, this one is known: it may be
+    /// told once more.
+    pub(super) fn conclude_again(&mut self, key: TaskKey, ticket: u64, outcome: Outcome) {
+        let id = self.state.tasks.get(key).id;
+        self.conclude(key, ticket, outcome);
+        if let Some(key) = self.state.tasks.find(id) {
+            self.state.knows_attempt(id, self.state.tasks.get(key).attempt);
+        }
+    }
+
     /// Sees whether a task that was just entered, and stands in no list, is one of before: then it
     /// is where it belongs, and this says `true`. A direct task is `bound` for an engine.
     pub(crate) fn reclaim(&mut self, key: TaskKey, bound: Option<EngineId>) -> bool {
@@ -201,7 +222,7 @@ impl Turn<'_> {
         let Some(resume) = &mut self.state.resume else { return false };
         if let Some((ticket, attempt, outcome)) = resume.told.remove(&id) {
             self.state.tasks.get_mut(key).resume_at(attempt);
-            self.conclude(key, ticket, outcome);
+            self.conclude_again(key, ticket, outcome);
             return true;
         }
         if let Some((engine, run)) = resume.underway.remove(&id) {

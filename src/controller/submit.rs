@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::store::Record;
 use crate::wire::message::WATCHED;
 use crate::wire::{
     ClientId, EngineId, FromClient, FuncId, Kind, Message, Parts, Rules, SessionId, Stamp, Status,
@@ -241,11 +242,15 @@ impl Turn<'_> {
             let Some(key) = state.tasks.find(id) else { continue };
             let task = state.tasks.get_mut(key);
             let (engine, lane) = (task.engine(), task.lane());
-            if task.is_waiting() {
+            let stays = task.is_waiting() || engine.is_some();
+            if stays && !std::mem::replace(&mut task.cancelled, true) {
+                // Whoever restores it is not to begin it.
+                self.keep(Record::Cancelled(id), Parts::new());
+            }
+            let state = &mut *self.state;
+            if state.tasks.get(key).is_waiting() {
                 // Its engine may have begun it; what it tells decides.
-                task.cancelled = true;
             } else if let Some(engine) = engine {
-                task.cancelled = true;
                 state.refresh(key);
                 state.publish(engine);
                 let place = *places.entry(engine).or_insert_with(|| {

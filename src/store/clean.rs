@@ -4,14 +4,11 @@
 //! A file is removed only after what was copied out of it was synced. What was damaged meanwhile is
 //! left out and told, and the file is kept aside.
 
-use std::fs;
-use std::path::PathBuf;
-
 use super::error::StoreError;
 use super::journal::{Position, Store};
 use super::read::{damage, read_parts};
 use super::record::{Forgotten, Key, Record};
-use super::scan::{Scan, Step, Stored};
+use super::scan::{Content, Scan, Step, Stored};
 use super::tail::Tail;
 use crate::wire::{Message, TaskId};
 
@@ -20,7 +17,7 @@ const RECLAIMED: usize = 8;
 /// The part of all bytes that must no longer count for that to be worth it.
 const WORTH: u64 = 8;
 
-type Open = Scan<(fs::File, u64)>;
+type Open = Scan<Content>;
 
 impl Store {
     /// Does some of what has to be done, about so many bytes of it; `false` if nothing is left to do.
@@ -76,7 +73,7 @@ impl Store {
             if self.stuck || !worth || freed >= self.limits.reserve {
                 break;
             }
-            self.reserve.give_up();
+            self.reserve.give_up(self.place.disk());
             let Some(oldest) = self.oldest() else { break };
             self.copied = None;
             if self.empty(oldest).is_err() {
@@ -116,8 +113,8 @@ impl Store {
         Ok(())
     }
 
-    /// Copies what counts of a file and gets rid of the file; says where it is if it is kept aside.
-    pub(super) fn empty(&mut self, number: u64) -> Result<PathBuf, StoreError> {
+    /// Copies what counts of a file and gets rid of the file.
+    pub(super) fn empty(&mut self, number: u64) -> Result<(), StoreError> {
         let mut scan = self.scan(number, 0)?;
         self.copy(&mut scan, number, u64::MAX)?;
         self.discard(number)
@@ -125,7 +122,7 @@ impl Store {
 
     /// Copies what counts of about so many bytes; `true` at the end of the file.
     fn copy(&mut self, scan: &mut Open, number: u64, budget: u64) -> Result<bool, StoreError> {
-        let path = self.place.file(number);
+        let (path, aside) = (self.place.file(number), self.place.aside(number));
         let told = self.index.file(number).damaged;
         let begin = scan.at();
         while self.index.file(number).keys > 0 || self.keeps_forgotten(number) {
@@ -133,14 +130,14 @@ impl Store {
             match step {
                 Step::Record(stored) => {
                     let at = Position { file: number, at: stored.at };
-                    self.leave_out(at, &stored, told);
+                    self.leave_out(at, &stored, told)?;
                     if let Some(entry) = self.entry(at, &stored, scan)? {
                         self.write(&[entry])?;
                     }
                 }
                 step if !told => {
                     self.index.file(number).damaged = true;
-                    self.damage.push(damage(&path, &step));
+                    self.damage.push(damage(&aside, &step));
                 }
                 _ => {}
             }
@@ -188,47 +185,45 @@ impl Store {
     }
 
     /// What is damaged of a record no longer counts.
-    fn leave_out(&mut self, at: Position, stored: &Stored, told: bool) {
+    fn leave_out(&mut self, at: Position, stored: &Stored, told: bool) -> Result<(), StoreError> {
         let index = &self.index;
-        let pending = |id: TaskId| index.counts(Key::Pending(id), at);
-        let Some(lost) = stored.lost(pending) else { return };
-        let keys: Vec<Key> = match &lost {
-            Record::Submitted(tasks) => tasks.tasks(0).map(|(id, _)| Key::Pending(id)).collect(),
-            record => record.key().filter(|key| index.counts(*key, at)).into_iter().collect(),
-        };
-        if keys.is_empty() {
-            return;
+        let lost = stored.lost(|id: TaskId| index.counts(Key::Pending(id), at));
+        let key = lost.as_ref().and_then(Record::key);
+        let counts = key.is_none_or(|key| index.counts(key, at));
+        let lost = lost.filter(|_| counts);
+        if lost.is_none() && (!stored.flaw || told) {
+            return Ok(());
         }
-        for key in keys {
+        let mut damage = damage(&self.place.aside(at.file), &Step::Record(stored.clone()));
+        damage.record = lost.map(Box::new);
+        let ends = self.ends(at, &damage);
+        if !ends.is_empty() {
+            self.write(&ends)?;
+        } else if let Some(key) = key.filter(|_| damage.record.is_some()) {
             self.index.take(key);
         }
         self.index.file(at.file).damaged = true;
         if !told {
-            let mut damage = damage(&self.place.file(at.file), &Step::Record(stored.clone()));
-            damage.record = Some(Box::new(lost));
             self.damage.push(damage);
         }
+        Ok(())
     }
 
     /// Gets rid of a file of which nothing is needed any more.
-    fn discard(&mut self, number: u64) -> Result<PathBuf, StoreError> {
+    fn discard(&mut self, number: u64) -> Result<(), StoreError> {
         // What could not be read any more is gone, and was told.
         if self.index.file(number).keys > 0 {
             self.index.keys_in(number).into_iter().for_each(|key| self.index.take(key));
         }
         self.sync()?;
-        let mut path = self.place.file(number);
         if self.index.file(number).damaged {
-            let aside = self.place.set_aside(number)?;
-            let here = self.damage.iter_mut().filter(|damage| damage.path == path);
-            here.for_each(|damage| damage.path.clone_from(&aside));
-            path = aside;
+            self.place.set_aside(number)?;
         } else {
-            fs::remove_file(&path).map_err(StoreError::io(&path))?;
+            self.place.remove(number)?;
         }
         self.index.files.remove(&number);
         self.unsynced.remove(&number);
         self.index.settle();
-        Ok(path)
+        Ok(())
     }
 }

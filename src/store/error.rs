@@ -133,6 +133,7 @@ fn what(sort: Sort) -> &'static str {
         Sort::Submitted => "a submission",
         Sort::Outcome => "an outcome",
         Sort::Attempt => "an attempt",
+        Sort::Cancelled => "a cancellation",
         Sort::Forgotten => "what was forgotten",
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A file is a header and records, end to end. A record is a *frame* (sort, lengths, checksum of the
 //! head, checksum of the frame itself), the *head* (the record, then the length and the checksum of
-//! each part), and the *parts*. So a length is never believed before a checksum said that it is what
-//! was written, and damage to the arguments of one task leaves those of its neighbours readable.
+//! each part), the *parts*, and frame and head once more. So a length is never believed before a
+//! checksum said that it is what was written, damage to the arguments of one task leaves those of its
+//! neighbours readable, and whose a record is is known if either end of it is whole.
 //!
 //! The checksum of a frame covers the number of its file and its position there as well: bytes that
 //! lie in the wrong place are no record, and behind damage the next frame can be told from data.
@@ -20,7 +21,7 @@ use crate::wire::limits::{FRAME_MAX, PART_MAX, PARTS_MAX};
 use super::record::{Record, Sort};
 
 /// Version of everything in a file.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 const MAGIC: [u8; 8] = *b"oarstore";
 /// Bytes of a file before its first record.
 pub const FILE_HEADER: usize = 24;
@@ -50,7 +51,17 @@ pub fn read_file_header(bytes: [u8; FILE_HEADER]) -> Option<(u32, u64)> {
     (magic == MAGIC && sum == crc32fast::hash(&bytes[..20])).then_some((format, number))
 }
 
-/// What stands before a record.
+/// Which of the two frames of a record it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum End {
+    /// The one before it.
+    Front = 0,
+    /// The copy behind its parts.
+    Back = 1,
+}
+
+/// What stands before a record, and behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// What kind of record it is.
@@ -64,35 +75,51 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// Bytes of frame and head.
+    pub fn before(&self) -> u64 {
+        (FRAME + self.head) as u64
+    }
+
+    /// Bytes from the first frame to the second.
+    pub fn to_back(&self) -> u64 {
+        self.before().saturating_add(self.parts)
+    }
+
     /// Bytes of the whole record.
     pub fn bytes(&self) -> u64 {
-        ((FRAME + self.head) as u64).saturating_add(self.parts)
+        self.to_back().saturating_add(self.before())
     }
 
     /// The bytes of a frame at this position of the file with this number.
-    pub fn encode(&self, number: u64, at: u64) -> [u8; FRAME] {
+    pub fn encode(&self, number: u64, at: u64, end: End) -> [u8; FRAME] {
         let mut bytes = [0; FRAME];
         let lens = (self.head as u32, self.parts);
         bytes[..4].copy_from_slice(&lens.0.to_le_bytes());
         bytes[4..12].copy_from_slice(&lens.1.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.sum.to_le_bytes());
-        bytes[16] = self.sort as u8;
+        (bytes[16], bytes[17]) = (self.sort as u8, end as u8);
         let sum = frame_sum(&bytes, number, at);
         bytes[20..].copy_from_slice(&sum.to_le_bytes());
         bytes
     }
 
     /// Reads a frame; `None` if these bytes are none that was written at this place.
-    pub fn decode(bytes: &[u8; FRAME], number: u64, at: u64) -> Option<Self> {
+    pub fn decode(bytes: &[u8; FRAME], number: u64, at: u64) -> Option<(Self, End)> {
         let mut reader = Reader::new(bytes);
         let head = u32::from_le_bytes(reader.fixed()?) as usize;
         let parts = u64::from_le_bytes(reader.fixed()?);
         let sum = u32::from_le_bytes(reader.fixed()?);
         let sort = Sort::of(reader.byte()?)?;
-        let spare = reader.fixed::<3>()?;
+        let end = match reader.byte()? {
+            0 => End::Front,
+            1 => End::Back,
+            _ => return None,
+        };
+        let spare = reader.fixed::<2>()?;
         let own = u32::from_le_bytes(reader.fixed()?);
-        let whole = own == frame_sum(bytes, number, at) && spare == [0; 3];
-        (whole && head <= HEAD_MAX && parts <= PART_MAX).then_some(Self { sort, head, sum, parts })
+        let whole = own == frame_sum(bytes, number, at) && spare == [0; 2];
+        let frame = Self { sort, head, sum, parts };
+        (whole && head <= HEAD_MAX && parts <= PART_MAX).then_some((frame, end))
     }
 }
 
@@ -108,11 +135,7 @@ fn frame_sum(bytes: &[u8; FRAME], number: u64, at: u64) -> u32 {
 pub type Part = (u64, u32);
 
 /// The frame and the head of a record, ready to be written, or why there is none.
-pub fn encode(
-    number: u64,
-    at: u64,
-    entry: &Message<Record>,
-) -> Result<([u8; FRAME], Vec<u8>), String> {
+pub fn encode(entry: &Message<Record>) -> Result<(Frame, Vec<u8>), String> {
     let parts = entry.parts.len();
     if parts > PARTS_MAX {
         return Err(format!("a record of {parts} parts, the limit is {PARTS_MAX}"));
@@ -137,7 +160,7 @@ pub fn encode(
     }
     let sort = entry.head.sort();
     let frame = Frame { sort, head: head.len(), sum: crc32fast::hash(&head), parts: sum };
-    Ok((frame.encode(number, at), head))
+    Ok((frame, head))
 }
 
 /// Reads a head whose checksum is right: the record and its parts.
@@ -172,9 +195,11 @@ pub fn decode(head: &[u8]) -> Result<(Record, Vec<Part>), String> {
 /// # Errors
 /// If the record breaks a limit.
 pub fn push(number: u64, file: &mut Vec<u8>, entry: &Message<Record>) -> Result<(), String> {
-    let (frame, head) = encode(number, file.len() as u64, entry)?;
-    file.extend_from_slice(&frame);
+    let (frame, head) = encode(entry)?;
+    file.extend_from_slice(&frame.encode(number, file.len() as u64, End::Front));
     file.extend_from_slice(&head);
     entry.parts.iter().for_each(|part: &Bytes| file.extend_from_slice(part));
+    file.extend_from_slice(&frame.encode(number, file.len() as u64, End::Back));
+    file.extend_from_slice(&head);
     Ok(())
 }

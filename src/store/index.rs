@@ -43,7 +43,7 @@ pub(super) struct Book {
 pub(super) struct Shape<'a> {
     pub(super) record: &'a Record,
     pub(super) parts: &'a [Part],
-    /// Bytes of frame and head.
+    /// Bytes of frame and head, and of their copies.
     pub(super) before: u64,
 }
 
@@ -62,8 +62,8 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Enters a record; of a submission only those tasks that `whole` says are.
-    pub(super) fn apply(&mut self, at: Position, shape: &Shape, whole: impl Fn(TaskId) -> bool) {
+    /// Enters a record.
+    pub(super) fn apply(&mut self, at: Position, shape: &Shape) {
         let Shape { record, parts, before } = shape;
         let all = before + parts.iter().map(|(len, _)| len).sum::<u64>();
         match record {
@@ -79,9 +79,7 @@ impl Index {
                     self.saw(id, 1);
                     let own = parts[own].iter().map(|(len, _)| len).sum::<u64>();
                     let bytes = if direct { all / count } else { own + before / count };
-                    if whole(id) {
-                        self.put(Key::Pending(id), at, bytes);
-                    }
+                    self.put(Key::Pending(id), at, bytes);
                 }
             }
             Record::Attempt { id, .. } => {
@@ -89,10 +87,15 @@ impl Index {
                 self.saw(*id, 1);
                 self.put(Key::Attempt(*id), at, all);
             }
+            Record::Cancelled(id) => {
+                self.saw(*id, 1);
+                self.put(Key::Cancelled(*id), at, all);
+            }
             Record::Outcome(outcome) => {
                 self.saw(outcome.id, 1);
                 self.take(Key::Pending(outcome.id));
                 self.take(Key::Attempt(outcome.id));
+                self.take(Key::Cancelled(outcome.id));
                 self.put(Key::Outcome(outcome.id), at, all);
             }
             Record::Forgotten(forgotten) => {
@@ -114,7 +117,7 @@ impl Index {
         self.saw(first, count);
         let Some(more) = count.checked_sub(1) else { return };
         let last = TaskId { seq: first.seq.saturating_add(more), ..first };
-        for key in [Key::Pending, Key::Attempt, Key::Outcome] {
+        for key in [Key::Pending, Key::Attempt, Key::Cancelled, Key::Outcome] {
             let there = self.spots.range(key(first)..=key(last));
             let keys: Vec<Key> = there.map(|(key, _)| *key).collect();
             for key in keys {
@@ -170,7 +173,11 @@ impl Index {
         let first = TaskId { client: ClientId(0), seq: 0 };
         let attempts = self.spots.range(Key::Attempt(first)..Key::Outcome(first));
         let alone = attempts.filter_map(|(key, _)| match key {
-            Key::Attempt(id) if !self.spots.contains_key(&Key::Pending(*id)) => Some(*key),
+            Key::Attempt(id) | Key::Cancelled(id)
+                if !self.spots.contains_key(&Key::Pending(*id)) =>
+            {
+                Some(*key)
+            }
             _ => None,
         });
         for key in alone.collect::<Vec<_>>() {

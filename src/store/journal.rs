@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fs::File;
 
 use bytes::Bytes;
 
 use crate::wire::Message;
 
+use super::disk::Open;
 use super::error::{Damage, StoreError};
 use super::index::{Index, Shape};
 use super::limits::Limits;
@@ -75,21 +75,28 @@ impl Store {
         Ok(first)
     }
 
-    fn try_append(
+    pub(super) fn try_append(
         &mut self,
         class: Class,
         entries: &[Message<Record>],
     ) -> Result<Option<Position>, StoreError> {
         match class {
             Class::New => {
-                self.reserve.restore()?;
+                self.reserve.restore(self.place.disk())?;
                 self.write(entries)
             }
             Class::Due => match self.write(entries) {
-                Err(StoreError::Full { .. }) if self.reserve.give_up() => self.write(entries),
+                Err(StoreError::Full { .. }) if self.reserve.give_up(self.place.disk()) => {
+                    self.write(entries)
+                }
                 done => done,
             },
         }
+    }
+
+    /// Gives up the reserve, for what is due beside the journal; `false` if it was given up before.
+    pub fn spare(&mut self) -> bool {
+        self.reserve.give_up(self.place.disk())
     }
 
     /// Writes records and counts them.
@@ -112,7 +119,7 @@ impl Store {
         for (entry, (position, before)) in entries.iter().zip(&written) {
             let parts: Vec<_> = entry.parts.iter().map(|part| (part.len() as u64, 0)).collect();
             let shape = Shape { record: &entry.head, parts: &parts, before: *before };
-            self.index.apply(*position, &shape, |_| true);
+            self.index.apply(*position, &shape);
         }
         Ok(written.first().map(|(position, _)| *position))
     }
@@ -125,7 +132,7 @@ impl Store {
     /// Begins another file.
     fn roll(&mut self) -> Result<&mut Tail, StoreError> {
         let number = self.next_file;
-        let tail = Tail::create(self.place.file(number), number)?;
+        let tail = Tail::create(&self.place, number)?;
         self.next_file += 1;
         self.unsynced.insert(number);
         self.index.file(number).len = tail.len();
@@ -160,9 +167,8 @@ impl Store {
         }
         let tail = self.tail.as_ref().map(Tail::number);
         for number in self.unsynced.iter().filter(|number| Some(**number) != tail) {
-            let path = self.place.file(*number);
-            let synced = File::open(&path).and_then(|file| file.sync_data());
-            synced.map_err(StoreError::io(&path))?;
+            let synced = self.place.open(*number, Open::Read)?.sync();
+            synced.map_err(StoreError::io(&self.place.file(*number)))?;
         }
         self.place.sync()?;
         self.unsynced.clear();

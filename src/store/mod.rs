@@ -13,6 +13,9 @@
 //! that record comes to be read.
 
 mod clean;
+mod directory;
+pub mod disk;
+mod ends;
 mod error;
 pub mod frame;
 mod index;
@@ -25,6 +28,8 @@ mod recover;
 mod reserve;
 pub mod scan;
 mod short;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod submitted;
 mod tail;
 #[cfg(test)]

@@ -1,17 +1,15 @@
 //! Reading what counts.
 
-use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::wire::{Message, Parts};
 
+use super::disk::Open;
 use super::error::{Damage, StoreError};
 use super::journal::{Position, Store};
-use super::place::options;
 use super::record::{Key, Record};
-use super::scan::{Scan, Step, Stored};
+use super::scan::{Content, Scan, Step, Stored};
 
 /// What of a record counts, and which of its parts.
 pub(super) type Counted = (Record, Vec<Range<usize>>);
@@ -29,9 +27,10 @@ impl Store {
             return Err(absent());
         }
         let mut scan = self.scan(position.file, position.at)?.single();
-        let step = scan.exact().map_err(StoreError::io(&path))?;
-        let Step::Record(stored) = step else {
-            return Err(StoreError::Damaged(Box::new(damage(&path, &step))));
+        let stored = match scan.step().map_err(StoreError::io(&path))? {
+            Some(Step::Record(stored)) => stored,
+            Some(step) => return Err(StoreError::Damaged(Box::new(damage(&path, &step)))),
+            None => return Err(absent()),
         };
         let (record, ranges) = self.counted(position, &stored).ok_or_else(absent)?;
         read_parts(&path, scan.source(), &stored, record, &ranges)
@@ -61,9 +60,8 @@ impl Store {
     }
 
     /// Reads the file with this number from a byte on, as far as it was written.
-    pub(super) fn scan(&self, number: u64, at: u64) -> Result<Scan<(File, u64)>, StoreError> {
-        let path = self.place.file(number);
-        let file = options().write(false).open(&path).map_err(StoreError::io(&path))?;
+    pub(super) fn scan(&self, number: u64, at: u64) -> Result<Scan<Content>, StoreError> {
+        let file = self.place.open(number, Open::Read)?;
         let len = self.index.files.get(&number).map_or(0, |book| book.len);
         Ok(Scan::new((file, len), number, at))
     }
@@ -89,7 +87,7 @@ impl Store {
 /// Reads these parts of a record.
 pub(super) fn read_parts(
     path: &Path,
-    (file, _): &(File, u64),
+    (file, _): &Content,
     stored: &Stored,
     record: Record,
     ranges: &[Range<usize>],
@@ -101,7 +99,7 @@ pub(super) fn read_parts(
         for &(len, sum) in &stored.parts[range.clone()] {
             // The record fits into its file, so this length is one that there is.
             let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-            file.read_exact_at(&mut bytes, at).map_err(StoreError::io(path))?;
+            file.read_at(&mut bytes, at).map_err(StoreError::io(path))?;
             if crc32fast::hash(&bytes) != sum {
                 let mut damage = damage(path, &Step::Record(stored.clone()));
                 damage.record = Some(Box::new(record));
@@ -120,8 +118,13 @@ pub(super) fn damage(path: &Path, step: &Step) -> Damage {
     let (at, bytes, sort, why) = match step {
         Step::Record(stored) => {
             let parts = stored.parts.iter().map(|(len, _)| len).sum::<u64>();
-            let why = "the checksum of what belongs to it is wrong".to_string();
-            (stored.at, stored.before + parts, Some(stored.record.sort()), why)
+            let why = if stored.broken.is_empty() {
+                "of what says what it is only the copy is right; nothing is lost"
+            } else {
+                "the checksum of what belongs to it is wrong"
+            };
+            let bytes = 2 * stored.before + parts;
+            (stored.at, bytes, Some(stored.record.sort()), why.to_string())
         }
         Step::Head { at, len, sort, why } => (*at, *len, Some(*sort), why.clone()),
         Step::Lost { at, len } => (*at, *len, None, "no record can be read there".into()),

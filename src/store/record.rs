@@ -40,6 +40,8 @@ pub enum Record {
         /// Which attempt it is, from 1.
         attempt: u16,
     },
+    /// A pending task is no longer wanted; it may have been begun.
+    Cancelled(TaskId),
     /// What nobody will ask for again.
     Forgotten(Forgotten),
 }
@@ -83,6 +85,8 @@ pub enum Key {
     Pending(TaskId),
     /// The latest attempt of a task without an outcome.
     Attempt(TaskId),
+    /// That a task without an outcome is no longer wanted.
+    Cancelled(TaskId),
     /// The outcome of a task.
     Outcome(TaskId),
 }
@@ -103,13 +107,15 @@ pub enum Sort {
     Attempt = 5,
     /// [`Record::Forgotten`]
     Forgotten = 6,
+    /// [`Record::Cancelled`]
+    Cancelled = 7,
 }
 
 impl Sort {
     /// The sort with this number.
     pub fn of(number: u8) -> Option<Self> {
-        use Sort::{Attempt, Client, Forgotten, Function, Outcome, Submitted};
-        let all = [Function, Client, Submitted, Outcome, Attempt, Forgotten];
+        use Sort::{Attempt, Cancelled, Client, Forgotten, Function, Outcome, Submitted};
+        let all = [Function, Client, Submitted, Outcome, Attempt, Forgotten, Cancelled];
         all.into_iter().find(|sort| *sort as u8 == number)
     }
 }
@@ -123,6 +129,7 @@ impl Record {
             Self::Submitted(_) => Sort::Submitted,
             Self::Outcome(_) => Sort::Outcome,
             Self::Attempt { .. } => Sort::Attempt,
+            Self::Cancelled(_) => Sort::Cancelled,
             Self::Forgotten(_) => Sort::Forgotten,
         }
     }
@@ -134,6 +141,7 @@ impl Record {
             Self::Client { client, .. } => Some(Key::Client(*client)),
             Self::Outcome(outcome) => Some(Key::Outcome(outcome.id)),
             Self::Attempt { id, .. } => Some(Key::Attempt(*id)),
+            Self::Cancelled(id) => Some(Key::Cancelled(*id)),
             Self::Submitted(_) | Self::Forgotten(_) => None,
         }
     }
@@ -147,7 +155,10 @@ impl Record {
                 Some(sum) => sum,
                 None => return Some("tasks whose numbers and parts do not match".into()),
             },
-            Self::Client { .. } | Self::Attempt { .. } | Self::Forgotten(_) => 0,
+            Self::Client { .. }
+            | Self::Attempt { .. }
+            | Self::Cancelled(_)
+            | Self::Forgotten(_) => 0,
         };
         (wanted != parts).then(|| format!("a record of {parts} parts instead of {wanted}"))
     }

@@ -4,8 +4,6 @@
 //! while it wrote: it is cut off. Anything else that is not what was written is left out and told by
 //! its position, and its file is kept aside after what is whole in it was copied.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
@@ -13,10 +11,12 @@ use rustix::io::Errno;
 
 use crate::wire::TaskId;
 
+use super::directory::Directory;
+use super::disk::{Disk, Open};
 use super::error::{Damage, StoreError, Torn};
 use super::frame::{FILE_HEADER, FORMAT, read_file_header};
 use super::index::{Index, Shape};
-use super::journal::{Position, Store};
+use super::journal::{Class, Position, Store};
 use super::limits::Limits;
 use super::place::Place;
 use super::read::damage;
@@ -38,10 +38,12 @@ pub struct Recovered {
 
 /// One file being read.
 struct Reading<'a> {
-    path: &'a Path,
     number: u64,
     last: bool,
     told: &'a mut Recovered,
+    /// What ends because it is damaged, unless it ended before or is forgotten: where it lies, and
+    /// what is said of it.
+    hurt: &'a mut Vec<(Position, Damage)>,
 }
 
 impl Store {
@@ -51,9 +53,17 @@ impl Store {
     /// [`StoreError::Held`] if another process has it open, [`StoreError::Unsafe`] if others may write
     /// there, [`StoreError::Format`] if another version wrote it.
     pub fn open(directory: &Path, limits: Limits) -> Result<(Self, Recovered), StoreError> {
-        let place = Place::take(directory)?;
+        Self::open_on(Box::new(Directory::take(directory)?), limits)
+    }
+
+    /// As [`Store::open`], on a disk that this store alone uses.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_on(disk: Box<dyn Disk>, limits: Limits) -> Result<(Self, Recovered), StoreError> {
+        let place = Place::new(disk);
         let (numbers, aside) = place.files()?;
-        let reserve = Reserve::new(place.path().join("reserve"), limits.reserve);
+        let reserve = Reserve::new(limits.reserve);
         let mut store = Self {
             limits,
             index: Index::default(),
@@ -66,18 +76,18 @@ impl Store {
             damage: Vec::new(),
             place,
         };
-        let mut told = Recovered::default();
+        let (mut told, mut hurt) = (Recovered::default(), Vec::new());
         for &number in &numbers {
-            let path = store.place.file(number);
             let last = numbers.last() == Some(&number);
-            store.recover(Reading { path: &path, number, last, told: &mut told })?;
+            store.recover(Reading { number, last, told: &mut told, hurt: &mut hurt })?;
         }
         store.index.settle();
         store.resume()?;
-        store.set_damaged_aside(&mut told)?;
-        told.next_client = store.index.next_client;
         // Without room for it new work is refused, and what there is can be read.
-        let _ = store.reserve.restore();
+        let _ = store.reserve.restore(store.place.disk());
+        store.end_hurt(&hurt)?;
+        store.set_damaged_aside()?;
+        told.next_client = store.index.next_client;
         Ok((store, told))
     }
 
@@ -85,31 +95,37 @@ impl Store {
     fn resume(&mut self) -> Result<(), StoreError> {
         let Some((&number, book)) = self.index.files.last_key_value() else { return Ok(()) };
         if !book.damaged && book.len < self.limits.file {
-            self.tail = Some(Tail::resume(self.place.file(number), number, book.len)?);
+            self.tail = Some(Tail::resume(&self.place, number, book.len)?);
         }
         Ok(())
     }
 
-    fn set_damaged_aside(&mut self, told: &mut Recovered) -> Result<(), StoreError> {
+    /// Writes down how tasks end that are damaged. It comes before anything is set aside, since after
+    /// that nobody would know of them.
+    fn end_hurt(&mut self, hurt: &[(Position, Damage)]) -> Result<(), StoreError> {
+        let ends: Vec<_> = hurt.iter().flat_map(|(at, damage)| self.ends(*at, damage)).collect();
+        if !ends.is_empty() {
+            self.try_append(Class::Due, &ends)?;
+        }
+        Ok(())
+    }
+
+    fn set_damaged_aside(&mut self) -> Result<(), StoreError> {
         let damaged = self.index.files.iter().filter(|(_, book)| book.damaged);
         for number in damaged.map(|(number, _)| *number).collect::<Vec<_>>() {
-            let path = self.place.file(number);
             match self.empty(number) {
                 // It stays where it is, and is told of again when the store is next opened.
                 Err(StoreError::Full { .. }) => {}
-                Err(error) => return Err(error),
-                Ok(aside) => {
-                    let here = told.damage.iter_mut().filter(|damage| damage.path == path);
-                    here.for_each(|damage| damage.path.clone_from(&aside));
-                }
+                done => done?,
             }
         }
         Ok(())
     }
 
     fn recover(&mut self, mut reading: Reading) -> Result<(), StoreError> {
-        let (path, number) = (reading.path, reading.number);
-        let size = fs::metadata(path).map_err(StoreError::io(path))?.len();
+        let number = reading.number;
+        let (path, aside) = (&self.place.file(number), &self.place.aside(number));
+        let size = self.place.open(number, Open::Read)?.size().map_err(StoreError::io(path))?;
         self.index.file(number).len = size;
         if !self.check_header(&mut reading, size)? {
             return Ok(());
@@ -121,7 +137,7 @@ impl Store {
                 Ok(None) => return Ok(()),
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => {
                     let at = scan.at();
-                    let mut lost = damage(path, &Step::Lost { at, len: size - at });
+                    let mut lost = damage(aside, &Step::Lost { at, len: size - at });
                     lost.why = format!("it cannot be read: {error}");
                     self.index.file(number).damaged = true;
                     reading.told.damage.push(lost);
@@ -132,12 +148,12 @@ impl Store {
             match step {
                 Step::Record(stored) => self.enter(&mut reading, &stored),
                 Step::Cut { at, len } if reading.last => {
-                    reading.told.torn = Some(Torn { path: path.to_path_buf(), at, bytes: len });
+                    reading.told.torn = Some(Torn { path: path.clone(), at, bytes: len });
                     return self.cut(number, at);
                 }
                 step => {
                     self.index.file(number).damaged = true;
-                    reading.told.damage.push(damage(path, &step));
+                    reading.told.damage.push(damage(aside, &step));
                 }
             }
         }
@@ -145,18 +161,19 @@ impl Store {
 
     /// Looks at the header of a file; `false` if there is nothing behind it.
     fn check_header(&mut self, reading: &mut Reading, size: u64) -> Result<bool, StoreError> {
-        let (path, number) = (reading.path, reading.number);
+        let number = reading.number;
+        let (path, aside) = (&self.place.file(number), &self.place.aside(number));
         if size < FILE_HEADER as u64 {
             if reading.last {
                 // Killed while it was made; an empty file is nothing to tell of.
-                let torn = Torn { path: path.to_path_buf(), at: 0, bytes: size };
+                let torn = Torn { path: path.clone(), at: 0, bytes: size };
                 reading.told.torn = (size > 0).then_some(torn);
-                fs::remove_file(path).map_err(StoreError::io(path))?;
+                self.place.remove(number)?;
                 self.index.files.remove(&number);
                 self.unsynced.remove(&number);
             } else {
                 self.index.file(number).damaged = true;
-                reading.told.damage.push(damage(path, &Step::Cut { at: 0, len: size }));
+                reading.told.damage.push(damage(aside, &Step::Cut { at: 0, len: size }));
             }
             return Ok(false);
         }
@@ -167,14 +184,14 @@ impl Store {
             (Err(error), _) => format!("it cannot be read: {error}"),
             (Ok(()), None) => "the header of the file is damaged".into(),
             (Ok(()), Some((found, _))) if found != FORMAT => {
-                return Err(StoreError::Format { path: path.to_path_buf(), found });
+                return Err(StoreError::Format { path: path.clone(), found });
             }
             (Ok(()), Some((_, said))) if said != number => format!("the file is number {said}"),
             _ => return Ok(true),
         };
         // The records say themselves that they belong into this file.
         self.index.file(number).damaged = true;
-        let lost = damage(path, &Step::Lost { at: 0, len: FILE_HEADER as u64 });
+        let lost = damage(aside, &Step::Lost { at: 0, len: FILE_HEADER as u64 });
         reading.told.damage.push(Damage { why, ..lost });
         Ok(true)
     }
@@ -183,25 +200,21 @@ impl Store {
     fn enter(&mut self, reading: &mut Reading, stored: &Stored) {
         let at = Position { file: reading.number, at: stored.at };
         let Stored { record, parts, before, .. } = stored;
-        let shape = Shape { record, parts, before: *before };
+        let shape = Shape { record, parts, before: 2 * before };
         let lost = stored.lost(|_| true);
-        if let Some(lost) = &lost {
+        if lost.is_some() || stored.flaw {
             self.index.file(reading.number).damaged = true;
-            let mut damage = damage(reading.path, &Step::Record(stored.clone()));
-            damage.record = Some(Box::new(lost.clone()));
+            let aside = self.place.aside(reading.number);
+            let mut damage = damage(&aside, &Step::Record(stored.clone()));
+            if let Some(lost) = &lost {
+                damage.record = Some(Box::new(lost.clone()));
+                reading.hurt.push((at, damage.clone()));
+            }
             reading.told.damage.push(damage);
         }
-        match (record, lost) {
-            (_, None) => self.index.apply(at, &shape, |_| true),
-            (Record::Submitted(tasks), Some(_)) => {
-                let whole: BTreeSet<_> = tasks
-                    .tasks(parts.len())
-                    .filter(|(_, own)| !stored.hurt(own))
-                    .map(|(id, _)| id)
-                    .collect();
-                self.index.apply(at, &shape, |id| whole.contains(&id));
-            }
-            _ => {}
+        // That a task is there, or that it ended, is known though more is not.
+        if lost.is_none() || matches!(record, Record::Submitted(_) | Record::Outcome(_)) {
+            self.index.apply(at, &shape);
         }
     }
 
@@ -209,10 +222,10 @@ impl Store {
     fn cut(&mut self, number: u64, at: u64) -> Result<(), StoreError> {
         let book = self.index.file(number);
         if !book.damaged {
-            let path = self.place.file(number);
             book.len = at;
-            let file = super::place::options().open(&path).map_err(StoreError::io(&path))?;
-            file.set_len(at).and_then(|()| file.sync_data()).map_err(StoreError::io(&path))?;
+            let file = self.place.open(number, Open::Write)?;
+            let cut = file.set_len(at).and_then(|()| file.sync());
+            cut.map_err(StoreError::io(&self.place.file(number)))?;
         }
         Ok(())
     }

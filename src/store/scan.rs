@@ -2,14 +2,14 @@
 //!
 //! What a scan gives was verified: the frame, the head and each part by a checksum of its own. It
 //! allocates for a head at most what is left of the file, and reads parts through a window of fixed
-//! size. Behind a frame that is damaged it looks for the next place where frame and head are both
-//! right for that very place; what lies between is told and nothing of it is used.
+//! size. Where the frame or the head before a record is damaged, the copies behind it serve. Where
+//! those are, too, it looks for the next place where frame and head are both right for that very
+//! place; what lies between is told and nothing of it is used.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
-use super::frame::{FILE_HEADER, FRAME, Frame, HEAD_MAX, Part, decode};
+use super::disk::Medium;
+use super::frame::{End, FILE_HEADER, FRAME, Frame, HEAD_MAX, Part, decode};
 use super::record::{Record, Sort};
 
 /// Bytes read at a time.
@@ -38,13 +38,16 @@ impl Source for &[u8] {
     }
 }
 
-impl Source for (File, u64) {
+/// A file, as far as it was written.
+pub(super) type Content = (Box<dyn Medium>, u64);
+
+impl Source for Content {
     fn size(&self) -> u64 {
         self.1
     }
 
     fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
-        self.0.read_exact_at(buffer, at)
+        self.0.read_at(buffer, at)
     }
 }
 
@@ -61,14 +64,16 @@ pub struct Stored {
     pub parts: Vec<Part>,
     /// Which of the parts are damaged.
     pub broken: Vec<usize>,
+    /// Whether a frame or a head of it is damaged of which the copy is whole.
+    pub flaw: bool,
 }
 
 /// What a scan comes upon.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// A record; its head is whole.
+    /// A record of which a head is whole.
     Record(Stored),
-    /// A record whose head is damaged; its place and length are known.
+    /// A record whose heads are damaged; its place and length are known.
     Head {
         /// Where it begins.
         at: u64,
@@ -163,23 +168,28 @@ impl<S: Source> Scan<S> {
             self.at += left;
             return Ok(Step::Cut { at, len: left });
         }
-        let Some(frame) = self.frame(at)? else { return Ok(Step::Lost { at, len: left }) };
+        let Some((frame, End::Front)) = self.frame(at)? else {
+            return Ok(Step::Lost { at, len: left });
+        };
         if frame.bytes() > left {
             self.at += left;
             return Ok(Step::Cut { at, len: left });
         }
         self.at += frame.bytes();
-        let head = self.head(at, frame)?;
-        let read = if crc32fast::hash(&head) == frame.sum {
-            decode(&head)
-        } else {
-            Err("its checksum is wrong".into())
-        };
-        let read = read.and_then(|(record, parts)| {
-            let sum = parts.iter().fold(0_u64, |sum, (len, _)| sum.saturating_add(*len));
-            let right = sum == frame.parts && record.sort() == frame.sort;
-            if right { Ok((record, parts)) } else { Err("it does not fit its frame".into()) }
-        });
+        self.record(at, frame, false)
+    }
+
+    /// The record at this place, which is all there; with a `flaw` if its first frame is damaged.
+    fn record(&mut self, at: u64, frame: Frame, mut flaw: bool) -> io::Result<Step> {
+        let back = at + frame.to_back();
+        let mut read = self.read_head(at, frame)?;
+        if read.is_err() {
+            flaw = true;
+            read = self.read_head(back, frame)?;
+        } else if self.parts && !flaw {
+            let copy = self.frame(back)? == Some((frame, End::Back));
+            flaw = !copy || !self.is_whole(back, frame)?;
+        }
         let (record, parts) = match read {
             Ok(read) => read,
             Err(why) => {
@@ -187,13 +197,35 @@ impl<S: Source> Scan<S> {
                 return Ok(Step::Head { at, len, sort, why });
             }
         };
-        let before = (FRAME + frame.head) as u64;
+        let before = frame.before();
         let broken = if self.parts { self.verify(at + before, &parts)? } else { Vec::new() };
-        Ok(Step::Record(Stored { at, before, record, parts, broken }))
+        Ok(Step::Record(Stored { at, before, record, parts, broken, flaw }))
+    }
+
+    /// Reads the head behind the frame at this place.
+    fn read_head(
+        &mut self,
+        at: u64,
+        frame: Frame,
+    ) -> io::Result<Result<(Record, Vec<Part>), String>> {
+        let head = self.head(at, frame)?;
+        if crc32fast::hash(&head) != frame.sum {
+            return Ok(Err("its checksum is wrong".into()));
+        }
+        Ok(decode(&head).and_then(|(record, parts)| {
+            let sum = parts.iter().fold(0_u64, |sum, (len, _)| sum.saturating_add(*len));
+            let right = sum == frame.parts && record.sort() == frame.sort;
+            if right { Ok((record, parts)) } else { Err("it does not fit its frame".into()) }
+        }))
+    }
+
+    /// Whether the head behind the frame at this place is what was written.
+    fn is_whole(&mut self, at: u64, frame: Frame) -> io::Result<bool> {
+        Ok(crc32fast::hash(&self.head(at, frame)?) == frame.sum)
     }
 
     /// The frame at this place, of which at least so many bytes are there.
-    fn frame(&mut self, at: u64) -> io::Result<Option<Frame>> {
+    fn frame(&mut self, at: u64) -> io::Result<Option<(Frame, End)>> {
         let number = self.number;
         let bytes = self.look(at, FRAME)?;
         Ok(bytes.first_chunk().and_then(|bytes| Frame::decode(bytes, number, at)))
@@ -224,7 +256,8 @@ impl<S: Source> Scan<S> {
         Ok(broken)
     }
 
-    /// Goes on behind a frame that is damaged.
+    /// Goes on where a frame is damaged: with its record, if the copy behind that is whole, or behind
+    /// what is lost.
     fn search(&mut self) -> io::Result<Step> {
         let (from, size) = (self.at, self.source.size());
         let mut blank = true;
@@ -234,12 +267,26 @@ impl<S: Source> Scan<S> {
             if size - self.at < FRAME as u64 {
                 continue;
             }
-            let Some(frame) = self.frame(self.at)? else { continue };
-            if frame.bytes() <= size - self.at
-                && crc32fast::hash(&self.head(self.at, frame)?) == frame.sum
-            {
-                break;
+            let Some((frame, end)) = self.frame(self.at)? else { continue };
+            let (at, left) = (self.at, size - self.at);
+            if end == End::Front {
+                let fits = frame.bytes() <= left;
+                if fits
+                    && (self.is_whole(at, frame)? || self.is_whole(at + frame.to_back(), frame)?)
+                {
+                    break;
+                }
+                continue;
             }
+            // It says where its record began.
+            let begin = at.checked_sub(frame.to_back()).filter(|begin| *begin >= from);
+            let Some(begin) = begin.filter(|_| frame.before() <= left) else { continue };
+            if begin == from {
+                self.at = from + frame.bytes();
+                return self.record(from, frame, true);
+            }
+            self.at = begin;
+            break;
         }
         let (at, len) = (from, self.at - from);
         // After a loss of power a file may be longer than what was written of it.

@@ -10,6 +10,7 @@ use super::submitted::{Spread, Submitted};
 const OUTCOME: u8 = 1;
 const SINGLE: u8 = 2;
 const ATTEMPT: u8 = 3;
+const CANCELLED: u8 = 4;
 
 impl Head for Record {
     fn in_order(&self) -> bool {
@@ -51,13 +52,17 @@ impl Head for Record {
                 out.task(*id);
                 out.fixed(attempt.to_le_bytes());
             }
+            Self::Cancelled(id) => {
+                out.byte(CANCELLED);
+                out.task(*id);
+            }
             Self::Function(_) | Self::Client { .. } | Self::Forgotten(_) => return false,
         }
         true
     }
 
     fn read_short(code: u8, bytes: &mut Reader) -> Option<Self> {
-        let id = matches!(code, OUTCOME | SINGLE | ATTEMPT).then(|| bytes.task())??;
+        let id = matches!(code, OUTCOME..=CANCELLED).then(|| bytes.task())??;
         Some(match code {
             OUTCOME => Self::Outcome(Outcome {
                 id,
@@ -76,6 +81,7 @@ impl Head for Record {
                 at: bytes.stamp()?,
                 spread: Spread::Balanced(Target::Any, vec![bytes.small()?]),
             }),
+            CANCELLED => Self::Cancelled(id),
             _ => Self::Attempt { id, attempt: u16::from_le_bytes(bytes.fixed()?) },
         })
     }

@@ -4,17 +4,16 @@
 //! off before anything else is written. Small parts are gathered, large ones written from where
 //! they are.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use crate::wire::Message;
 
 use super::Position;
+use super::disk::{Medium, Open};
 use super::error::StoreError;
-use super::frame::{self, FILE_HEADER};
-use super::place::options;
+use super::frame::{self, End, FILE_HEADER};
+use super::place::Place;
 use super::record::Record;
 
 /// Bytes gathered before they are written; a part at least as long is written by itself.
@@ -22,7 +21,7 @@ const GATHER: usize = 128 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Tail {
-    file: File,
+    file: Box<dyn Medium>,
     path: PathBuf,
     number: u64,
     len: u64,
@@ -32,25 +31,25 @@ pub(super) struct Tail {
     dirty: bool,
 }
 
-/// A record that was written: where, and the bytes before its parts.
+/// A record that was written: where, and its bytes beside its parts.
 pub(super) type Written = (Position, u64);
 
 impl Tail {
     /// Makes a file without records.
-    pub(super) fn create(path: PathBuf, number: u64) -> Result<Self, StoreError> {
-        let fault = |error| StoreError::of(&path, FILE_HEADER as u64, error);
-        let file = options().create_new(true).open(&path).map_err(fault)?;
-        if let Err(error) = file.write_all_at(&frame::file_header(number), 0) {
-            let _ = fs::remove_file(&path);
-            return Err(fault(error));
+    pub(super) fn create(place: &Place, number: u64) -> Result<Self, StoreError> {
+        let path = place.file(number);
+        let file = place.open(number, Open::New)?;
+        if let Err(error) = file.write_at(&frame::file_header(number), 0) {
+            let _ = place.remove(number);
+            return Err(StoreError::of(&path, FILE_HEADER as u64, error));
         }
         let len = FILE_HEADER as u64;
         Ok(Self { file, path, number, len, ragged: false, dirty: true })
     }
 
     /// Goes on with a file whose records end at `len`.
-    pub(super) fn resume(path: PathBuf, number: u64, len: u64) -> Result<Self, StoreError> {
-        let file = options().open(&path).map_err(StoreError::io(&path))?;
+    pub(super) fn resume(place: &Place, number: u64, len: u64) -> Result<Self, StoreError> {
+        let (file, path) = (place.open(number, Open::Write)?, place.file(number));
         Ok(Self { file, path, number, len, ragged: true, dirty: true })
     }
 
@@ -74,18 +73,19 @@ impl Tail {
             self.file.set_len(self.len).map_err(StoreError::io(&self.path))?;
         }
         (self.ragged, self.dirty) = (true, true);
-        let mut out = Gather { file: &self.file, at: self.len, bytes: Vec::new() };
+        let mut out = Gather { file: &*self.file, at: self.len, bytes: Vec::new() };
         let fault = |error| StoreError::of(&self.path, wanted, error);
         let mut put = || {
             let mut written = Vec::with_capacity(entries.len());
             for entry in entries {
-                let at = out.end();
-                let (frame, head) =
-                    frame::encode(self.number, at, entry).map_err(StoreError::Unwritable)?;
-                written
-                    .push((Position { file: self.number, at }, (frame.len() + head.len()) as u64));
-                out.put(&frame).and_then(|()| out.put(&head)).map_err(fault)?;
+                let (number, at) = (self.number, out.end());
+                let (frame, head) = frame::encode(entry).map_err(StoreError::Unwritable)?;
+                written.push((Position { file: number, at }, 2 * frame.before()));
+                let front = frame.encode(number, at, End::Front);
+                out.put(&front).and_then(|()| out.put(&head)).map_err(fault)?;
                 entry.parts.iter().try_for_each(|part| out.put(part)).map_err(fault)?;
+                let back = frame.encode(number, at + frame.to_back(), End::Back);
+                out.put(&back).and_then(|()| out.put(&head)).map_err(fault)?;
             }
             out.flush().map_err(fault)?;
             Ok((written, out.at))
@@ -105,7 +105,7 @@ impl Tail {
     /// What was written survives a loss of power.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
         if self.dirty {
-            self.file.sync_data().map_err(StoreError::io(&self.path))?;
+            self.file.sync().map_err(StoreError::io(&self.path))?;
             self.dirty = false;
         }
         Ok(())
@@ -113,7 +113,7 @@ impl Tail {
 }
 
 struct Gather<'a> {
-    file: &'a File,
+    file: &'a dyn Medium,
     at: u64,
     bytes: Vec<u8>,
 }
@@ -131,13 +131,13 @@ impl Gather<'_> {
             self.bytes.extend_from_slice(bytes);
             return Ok(());
         }
-        self.file.write_all_at(bytes, self.at)?;
+        self.file.write_at(bytes, self.at)?;
         self.at += bytes.len() as u64;
         Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all_at(&self.bytes, self.at)?;
+        self.file.write_at(&self.bytes, self.at)?;
         self.at += self.bytes.len() as u64;
         self.bytes.clear();
         Ok(())

@@ -17,7 +17,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 
-use _oarlock::store::frame::{self, FILE_HEADER, FRAME, Frame, file_header, read_file_header};
+use _oarlock::store::frame::{self, End, FILE_HEADER, FRAME, Frame, file_header, read_file_header};
 use _oarlock::store::scan::{Scan, Step};
 use _oarlock::store::{Forgotten, Outcome, Record, Sort, Spread, Submitted};
 use _oarlock::wire::codec::{Acks, Kind, Packet, decode, read_chunk_header};
@@ -115,7 +115,7 @@ fn stored(input: &[u8]) {
     let Ok((record, parts)) = bounded(input.len(), || frame::decode(input)) else { return };
     let parts = parts.iter().map(|_| Bytes::new()).collect();
     let entry = Message { head: record, parts };
-    let (_, head) = frame::encode(1, 0, &entry).expect("what was read can be written");
+    let (_, head) = frame::encode(&entry).expect("what was read can be written");
     let (record, parts) = frame::decode(&head).expect("and read");
     assert_eq!((record, parts.len()), (entry.head, entry.parts.len()));
 }
@@ -131,7 +131,7 @@ fn journal(input: &[u8]) {
         let (at, len) = match step {
             Step::Record(stored) => {
                 let parts = stored.parts.iter().map(|(len, _)| len).sum::<u64>();
-                (stored.at, stored.before + parts)
+                (stored.at, 2 * stored.before + parts)
             }
             Step::Head { at, len, .. } | Step::Lost { at, len } | Step::Cut { at, len } => {
                 (at, len)
@@ -153,7 +153,12 @@ fn sealed_journal(input: &[u8]) {
         let sort = Sort::of(bytes[16]).unwrap_or(Sort::Outcome);
         let sum = input.get(at + FRAME..).and_then(|rest| rest.get(..head)).map(crc32fast::hash);
         let frame = Frame { sort, head, sum: sum.unwrap_or(0), parts };
-        input[at..at + FRAME].copy_from_slice(&frame.encode(1, at as u64));
+        input[at..at + FRAME].copy_from_slice(&frame.encode(1, at as u64, End::Front));
+        let back =
+            usize::try_from((at as u64).saturating_add(frame.to_back())).unwrap_or(usize::MAX);
+        if let Some(copy) = back.checked_add(FRAME).and_then(|end| input.get_mut(back..end)) {
+            copy.copy_from_slice(&frame.encode(1, back as u64, End::Back));
+        }
         at = at.saturating_add(usize::try_from(frame.bytes()).unwrap_or(usize::MAX));
         if at > input.len() {
             break;
@@ -307,7 +312,7 @@ fn kept(which: u8, entries: Vec<(Record, &[usize])>) -> Vec<u8> {
         let parts = lens.iter().map(|&len| Bytes::from(vec![7; len])).collect();
         let entry = Message { head, parts };
         frame::push(1, &mut file, &entry).expect("it is within the limits");
-        (_, last) = frame::encode(1, 0, &entry).expect("it is within the limits");
+        (_, last) = frame::encode(&entry).expect("it is within the limits");
     }
     [vec![which], if which == 7 { last } else { file }].concat()
 }

@@ -5,8 +5,8 @@ use crate::controller::{Effect, Event, Inherited, Limits, Piece, Restored};
 use crate::store::{Forgotten, Outcome, Record, Spread, Submitted};
 use crate::wire::message::WATCHED;
 use crate::wire::{
-    ClientId, EngineId, FromClient, Kind, Message, Request, Rules, Status, Target, TaskId,
-    ToClient, ToEngine,
+    ClientId, EngineId, FromClient, FromEngine, Kind, Message, Request, Rules, Status, Target,
+    TaskId, ToClient, ToEngine, Underway,
 };
 
 const STORED: Limits = Limits {
@@ -73,6 +73,7 @@ fn restored(tasks: Vec<Submitted>, outcomes: &[u64]) -> Restored {
         funcs: vec![(name(1), "def".into())],
         tasks: tasks.into_iter().map(with).collect(),
         attempts: Vec::new(),
+        cancelled: Vec::new(),
         outcomes: outcomes.iter().map(|seq| ended(*seq)).collect(),
     }
 }
@@ -232,4 +233,99 @@ fn tasks_for_which_there_is_no_room_are_refused_and_not_written() {
     assert_eq!(records(&out), []);
     assert_eq!(outcomes(&world.client(0, submit(1, 1))), [], "the numbers are used");
     assert_eq!(gifts(&world.client(0, submit(2, 1))), [(0, 2)]);
+}
+
+#[test]
+fn that_a_task_is_not_wanted_is_written_before_its_engine_hears_of_it() {
+    let mut world = world();
+    world.client(0, submit(0, 3));
+    let cancel =
+        |seqs: &[u64]| Message::bare(FromClient::Cancel { tasks: seqs.to_vec(), force: None });
+    let out = world.client(0, cancel(&[0, 2]));
+    let [Effect::Keep(running), Effect::Keep(queued), Effect::ToClient(..), Effect::ToEngine(..)] =
+        &out[..]
+    else {
+        panic!("{out:?}")
+    };
+    assert_eq!(running.head, Record::Cancelled(task(0, 0)));
+    assert!(
+        matches!(&queued.head, Record::Outcome(outcome) if outcome.status == Status::Cancelled)
+    );
+    assert_eq!(records(&world.client(0, cancel(&[0]))), [], "once");
+}
+
+#[test]
+fn a_task_that_was_not_wanted_any_more_is_not_begun_after_a_restart() {
+    let given = vec![(1, task(0, 0), 1), (2, task(0, 1), 1)];
+    for comes in [true, false] {
+        let mut world = World::with(STORED);
+        let inherited = Inherited { info: info(3), given: given.clone() };
+        world.on(Event::Inherited(vec![inherited]));
+        let mut left = restored(vec![pending(START, &[(0, 4)])], &[]);
+        left.cancelled = vec![task(0, 0), task(0, 1), task(0, 2)];
+        let out = world.on(Event::Restored(Box::new(left)));
+        let ended = |out: &[Effect]| -> Vec<(u64, Status)> {
+            let outcomes = records(out).into_iter().filter_map(|record| match record {
+                Record::Outcome(outcome) => Some((outcome.id.seq, outcome.status)),
+                _ => None,
+            });
+            outcomes.collect()
+        };
+        assert_eq!(ended(&out), [(2, Status::Cancelled)], "nobody can have begun it");
+        let engine = EngineId(3);
+        let out = if comes {
+            let running = Some(Underway { id: task(0, 0), ticket: 1, attempt: 1, started: START });
+            let out = world.on(Event::EngineBack { info: info(3), ticket: 2, running });
+            let cancel = ToEngine::Cancel { tasks: vec![task(0, 0)], force: None };
+            assert!(out.contains(&told(3, cancel)), "{out:?}");
+            world.on(Event::FromEngine(engine, Message::bare(FromEngine::Back(Vec::new()))))
+        } else {
+            world.on(Event::EngineMissing { engine, cause: "gone".to_owned() })
+        };
+        let known = [(0, Status::Cancelled), (1, Status::Cancelled)];
+        assert_eq!(ended(&out), known[usize::from(comes)..], "{out:?}");
+        if !comes {
+            assert_eq!(gifts(&world.join_engine(4)), [(4, 3)]);
+        }
+    }
+}
+
+#[test]
+fn what_ends_while_a_client_comes_back_is_told_once_and_has_not_arrived_by_that() {
+    let (mut world, _) = again(restored(vec![pending(START, &[(0, 3)])], &[]));
+    world.join_engine(0);
+    let client = ClientId(0);
+    world.on(Event::ClientBack { client, session: session(0), lease: u64::MAX });
+    for seq in 0..3 {
+        assert_eq!(outcomes(&world.done(0, seq, MS)), []);
+    }
+    assert_eq!(world.on(Event::AskedAgain(client, 0..3)).len(), 3);
+    let out = world.client(0, Message::bare(FromClient::Back));
+    assert_eq!((forgotten(&out), world.reactor.kept()), (vec![], 3));
+    assert_eq!(forgotten(&world.client(0, took(0, 3))).len(), 1, "of three two are kept");
+}
+
+#[test]
+fn an_attempt_that_the_store_knows_to_have_ended_is_in_no_doubt() {
+    let mut world = World::with(STORED);
+    // The place of the first attempt was not used again.
+    world.on(Event::Inherited(vec![Inherited { info: info(3), given: vec![(1, task(0, 0), 1)] }]));
+    let mut tasks = pending(START, &[(0, 1)]);
+    tasks.rules.retries = 5;
+    let mut left = restored(vec![tasks], &[]);
+    left.attempts = vec![(task(0, 0), 2)];
+    world.on(Event::Restored(Box::new(left)));
+    let (engine, cause) = (EngineId(3), "gone".to_owned());
+    world.on(Event::EngineMissing { engine, cause });
+    let out = world.join_engine(4);
+    let [Effect::ToEngine(_, Message { head: ToEngine::Task { id, attempt, .. }, .. })] = out
+        .iter()
+        .filter(|effect| {
+            matches!(effect, Effect::ToEngine(_, Message { head: ToEngine::Task { .. }, .. }))
+        })
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("{out:?}")
+    };
+    assert_eq!((*id, *attempt), (task(0, 0), 2));
 }

@@ -3,9 +3,10 @@
 use std::fs;
 
 use super::super::frame::{FILE_HEADER, file_header, push};
-use super::super::scan::{Scan, Step};
+use super::super::scan::{Scan, Step, Stored};
 use super::super::*;
 use super::kit::*;
+use crate::wire::Status;
 
 /// The bytes of a file with these records, and where each begins; the end is the last.
 fn file(entries: &[Entry]) -> (Vec<u8>, Vec<usize>) {
@@ -53,7 +54,7 @@ fn a_journal_that_was_cut_anywhere_opens_with_every_earlier_record() {
 }
 
 #[test]
-fn any_flipped_bit_costs_the_record_it_is_in_and_no_other() {
+fn any_flipped_bit_costs_at_most_the_part_it_is_in() {
     let (bytes, begins) = file(&journal());
     let whole = steps(&bytes);
     for bit in FILE_HEADER * 8..bytes.len() * 8 {
@@ -62,18 +63,42 @@ fn any_flipped_bit_costs_the_record_it_is_in_and_no_other() {
         let hurt = begins.iter().filter(|begin| **begin <= bit / 8).count() - 1;
         let found = steps(&flipped);
         assert_eq!(found.len(), whole.len(), "bit {bit}");
-        for (index, step) in found.iter().enumerate() {
-            if index != hurt {
-                assert_eq!(step, &whole[index], "bit {bit}");
-                continue;
-            }
-            match step {
-                Step::Record(stored) => assert!(!stored.broken.is_empty(), "bit {bit}"),
-                Step::Head { at, .. } | Step::Lost { at, .. } => {
-                    assert_eq!(*at as usize, begins[hurt], "bit {bit}");
-                }
-                Step::Cut { .. } => panic!("bit {bit} is taken for an end"),
-            }
+        for (index, (step, was)) in found.iter().zip(&whole).enumerate() {
+            let (Step::Record(step), Step::Record(was)) = (step, was) else {
+                panic!("bit {bit} hides {was:?}")
+            };
+            let is_whole = step.broken.is_empty() && !step.flaw;
+            assert_eq!(is_whole, index != hurt, "bit {bit}");
+            assert!(step.broken.is_empty() || !step.flaw, "bit {bit} is in one place");
+            let unmarked = Stored { broken: Vec::new(), flaw: false, ..step.clone() };
+            assert_eq!(&unmarked, was, "bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn where_both_ends_of_a_record_are_damaged_its_neighbours_are_whole() {
+    let (bytes, begins) = file(&journal());
+    let whole = steps(&bytes);
+    for hurt in 0..begins.len() - 1 {
+        let (begin, end) = (begins[hurt], begins[hurt + 1]);
+        let Step::Record(stored) = &whole[hurt] else { unreachable!() };
+        let back = end - stored.before as usize;
+        // Both frames, or both heads.
+        for (front, behind) in [(0, 0), (24, 24)] {
+            let mut bytes = bytes.clone();
+            bytes[begin + front] ^= 1;
+            bytes[back + behind] ^= 1;
+            let mut found = steps(&bytes);
+            let step = found.remove(hurt);
+            let place = match step {
+                Step::Head { at, len, .. } | Step::Lost { at, len } => (at, len),
+                step => panic!("{step:?}"),
+            };
+            assert_eq!(place, (begin as u64, (end - begin) as u64), "{front} {behind}");
+            let mut others = whole.clone();
+            others.remove(hurt);
+            assert_eq!(found, others, "{front} {behind}");
         }
     }
 }
@@ -96,25 +121,34 @@ fn a_flipped_bit_in_any_byte_is_told_by_position_and_what_is_whole_is_kept() {
         assert!(damage.path.ends_with("000000000001.journal.damaged"), "byte {byte}");
         assert!(fs::read(&damage.path).unwrap() == flipped, "byte {byte}: it is kept as it was");
 
-        // Whatever is there was written, and all that was written without that record is there.
+        // All that was written is there, or it is known that it has ended.
+        let (mut there, mut expected) = (contents(&store), applied(&entries));
+        let ended = match damage.record.as_deref() {
+            None => Vec::new(),
+            Some(Record::Outcome(outcome)) => vec![Key::Outcome(outcome.id)],
+            Some(Record::Submitted(tasks)) => {
+                tasks.tasks(0).map(|(id, _)| Key::Pending(id)).collect()
+            }
+            Some(_) => {
+                let mut others = entries.clone();
+                others.remove(hurt.unwrap());
+                expected = applied(&others);
+                Vec::new()
+            }
+        };
+        for key in ended {
+            let (Key::Outcome(id) | Key::Pending(id)) = key else { unreachable!() };
+            if expected.remove(&key).is_none() {
+                continue;
+            }
+            expected.retain(|key, _| *key != Key::Attempt(id) && *key != Key::Cancelled(id));
+            let (end, parts) = there.remove(&Key::Outcome(id)).expect("it has ended");
+            assert!(matches!(end, Record::Outcome(Outcome { status: Status::Refused, .. })));
+            let text = String::from_utf8_lossy(&parts[0]).into_owned();
+            assert!(text.ends_with(&damage.to_string()), "{text}");
+        }
+        assert_eq!(there, expected, "byte {byte}");
         let there = contents(&store);
-        let mut others = entries.clone();
-        if let Some(hurt) = hurt {
-            others.remove(hurt);
-        }
-        let mut least = applied(&others);
-        // An attempt of a task of which nothing else is known is no use.
-        least.retain(|key, _| match key {
-            Key::Attempt(id) => there.contains_key(&Key::Pending(*id)),
-            _ => true,
-        });
-        for (key, value) in &least {
-            assert_eq!(there.get(key), Some(value), "byte {byte}");
-        }
-        for (key, value) in &there {
-            let part_of = hurt.and_then(|hurt| applied(&entries[hurt..=hurt]).remove(key));
-            assert!(least.get(key) == Some(value) || part_of.as_ref() == Some(value), "{byte}");
-        }
         drop(store);
         let (store, again) = open(directory.path(), SMALL);
         assert_eq!((again.torn, again.damage), (None, vec![]), "byte {byte}: it is told once");
@@ -132,7 +166,9 @@ fn damaged_arguments_of_one_task_leave_those_of_its_neighbours() {
     let (store, told) = open(directory.path(), SMALL);
     let mut expected = applied(&entries);
     let (lost, _) = expected.remove(&Key::Pending(task(1, 6))).unwrap();
-    assert_eq!(contents(&store), expected);
+    let mut there = contents(&store);
+    assert!(there.remove(&Key::Outcome(task(1, 6))).is_some(), "it has ended");
+    assert_eq!(there, expected);
     let record = told.damage[0].record.as_deref();
     assert_eq!(record, Some(&lost), "and it is known whose they were");
 }
@@ -208,5 +244,11 @@ fn a_record_that_is_damaged_under_a_running_store_is_told_when_it_is_read_or_mov
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].path.ends_with("000000000001.journal.damaged"));
     let function = Key::Function(crate::wire::FuncId([1; 16]));
-    assert_eq!(store.keys().collect::<Vec<_>>(), [function], "the other record was moved");
+    let outcome = Key::Outcome(task(1, 0));
+    assert_eq!(store.keys().collect::<Vec<_>>(), [function, outcome], "both were moved");
+    let read = store.read(store.find(outcome).unwrap()).unwrap();
+    assert!(matches!(read.head, Record::Outcome(Outcome { status: Status::Refused, .. })));
+    drop(store);
+    let (store, told) = open(directory.path(), SMALL);
+    assert_eq!((store.keys().count(), told.damage), (2, vec![]));
 }

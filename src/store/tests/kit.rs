@@ -68,6 +68,10 @@ pub(super) fn attempt(id: TaskId, attempt: u16) -> Entry {
     entry(Record::Attempt { id, attempt }, &[])
 }
 
+pub(super) fn cancelled(id: TaskId) -> Entry {
+    entry(Record::Cancelled(id), &[])
+}
+
 pub(super) fn forgotten(tasks: &[(u32, u64, u64)]) -> Entry {
     let tasks = tasks.iter().map(|&(client, first, count)| (ClientId(client), first, count));
     entry(Record::Forgotten(Forgotten { tasks: tasks.collect(), ..Forgotten::default() }), &[])
@@ -81,6 +85,7 @@ pub(super) fn journal() -> Vec<Entry> {
         submitted(4, 0, &[&[b"first"]]),
         submitted(4, 1, &[&[b"second", b"its buffer"], &[], &[b"fourth"]]),
         attempt(task(4, 1), 2),
+        cancelled(task(4, 2)),
         direct(4, 4, 3, &[b"for all", b""]),
         outcome(task(4, 0), &[b"value", &[9; 90]]),
         outcome(task(4, 5), &[]),
@@ -109,7 +114,7 @@ pub(super) fn apply(contents: &mut Contents, entry: &Entry) {
         Record::Forgotten(forgotten) => contents.retain(|key, _| match key {
             Key::Function(id) => !forgotten.funcs.contains(id),
             Key::Client(id) => !forgotten.clients.contains(id),
-            Key::Pending(id) | Key::Attempt(id) | Key::Outcome(id) => {
+            Key::Pending(id) | Key::Attempt(id) | Key::Cancelled(id) | Key::Outcome(id) => {
                 !forgotten.tasks.iter().any(|&(client, first, count)| {
                     client == id.client && (first..first + count).contains(&id.seq)
                 })
@@ -119,6 +124,7 @@ pub(super) fn apply(contents: &mut Contents, entry: &Entry) {
             if let Record::Outcome(outcome) = head {
                 contents.remove(&Key::Pending(outcome.id));
                 contents.remove(&Key::Attempt(outcome.id));
+                contents.remove(&Key::Cancelled(outcome.id));
             }
             let key = head.key().unwrap();
             let mut head = head.clone();

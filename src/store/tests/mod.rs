@@ -2,5 +2,6 @@
 
 mod compaction;
 mod damage;
+mod killed;
 mod kit;
 mod opening;

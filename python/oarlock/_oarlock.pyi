@@ -378,14 +378,16 @@ def serve(
     lease: float = 0.0,
     store: tuple[str, float] | None = None,
     listen: tuple[str, str, list[str]] | None = None,
+    last_words: list[str] | None = None,
 ) -> None:
     """Run a controller in `directory` with `count` engines started as `argv` until it is stopped
     by a client, SIGTERM or SIGINT; if it is killed, engines and clients look for another there for
     `lease` seconds. `store` is the directory where its queue and its results survive it, and the
     days for which it keeps results that nobody fetched. `listen` is HOST:PORT for peers over a
     network, the cluster's name, and where the connection file is written besides
-    ``connection.json`` in `directory`. Raises OSError when one already runs there, the store cannot
-    be opened, or nobody can listen there."""
+    ``connection.json`` in `directory`. What could not be written into the store at the end is
+    appended to `last_words`. Raises OSError when one already runs there, the store cannot be opened,
+    or nobody can listen there."""
 
 def run_code(code: Any, namespace: dict[str, Any]) -> Any:
     """Run a code object in `namespace` without leaving `__builtins__` in it."""

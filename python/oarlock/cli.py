@@ -94,7 +94,11 @@ def _stop(options: argparse.Namespace) -> int:
     if options.all and not found:
         print("no cluster runs here that could be stopped", flush=True)
     for record in found:
-        if standalone.stop(record):
+        gone, unwritten = standalone.stop(record)
+        if unwritten:
+            print(f"cluster {record.cluster_id!r}: {unwritten}", file=sys.stderr)
+            code = 1
+        if gone:
             print(f"cluster {record.cluster_id!r} (process {record.pid}) is stopped", flush=True)
         else:
             print(

@@ -209,7 +209,27 @@ class AsyncResult(Recorded):
         return True
 
     def wait_for_send(self, timeout: float | None = -1) -> bool:
-        """Return at once, see `sent`."""
+        """Wait until the controller has the tasks; in a cluster with a store, until they are there.
+
+        They leave by themselves. This asks the controller, whose answer comes after all that was
+        submitted before: from then on the end of this process does not take them along (see the
+        `lease` of a client), nor, with a store, that of the controller. A task that the controller
+        refused is done and says why.
+
+        Args:
+            timeout: seconds; None or negative for ever. An answer takes a round trip, so with 0
+                this only tells whether all are done.
+
+        Returns:
+            Whether it is known that the controller has them.
+        """
+        self._enter()
+        if self._tasks.ready():
+            return True
+        try:
+            self._about.client._core.request("queue_status", None, seconds(timeout))
+        except TimeoutError:
+            return False
         return True
 
     def abort(self, force: bool | float = False) -> None:

@@ -22,12 +22,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::controller::{Keeping, Recipe};
 
-/// Runs a controller until it is stopped by a client, SIGTERM or SIGINT.
+/// Runs a controller until it is stopped by a client, SIGTERM or SIGINT. What could not be written into
+/// its store then is appended to `last_words`.
 #[pyfunction]
-#[pyo3(signature = (directory, argv, count, env, log_directory, restart=false, patience=None, lease=0.0, store=None, listen=None))]
+#[pyo3(signature = (directory, argv, count, env, log_directory, restart=false, patience=None, lease=0.0, store=None, listen=None, last_words=None))]
 #[allow(clippy::too_many_arguments, reason = "Python calls it with keywords")]
 fn serve(
     py: Python<'_>,
@@ -41,6 +43,7 @@ fn serve(
     lease: f64,
     store: Option<(PathBuf, f64)>,
     listen: Option<(String, String, Vec<PathBuf>)>,
+    last_words: Option<Bound<'_, PyList>>,
 ) -> PyResult<()> {
     let python = arguments::python_version(py);
     let mut care = arguments::care(restart, patience)?;
@@ -58,10 +61,14 @@ fn serve(
         copies,
         lease,
     });
-    py.detach(move || {
+    let unwritten = py.detach(move || {
         let (keeping, listen) = (keeping.as_ref(), listen.as_ref());
         crate::controller::serve(&directory, python, recipe, count, care, keeping, listen)
-    })?;
+    });
+    // Not as a value: a signal that ended it would raise an exception in its place.
+    if let (Some(text), Some(last_words)) = (unwritten?, last_words) {
+        last_words.append(text)?;
+    }
     Ok(())
 }
 

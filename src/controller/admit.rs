@@ -3,6 +3,7 @@
 use super::Event;
 use super::incoming::Incoming;
 use super::inherit::NOWHERE;
+use super::keep::Keep;
 use super::losses::Engine;
 use super::run::Shell;
 use crate::transport::{Arrival, Sink};
@@ -35,7 +36,11 @@ impl Shell {
                 let info = EngineInfo { id, session, pid, host };
                 // Only of a process of this host the number is worth anything here.
                 let here = arrival.pid();
-                if let Err(fault) = self.heritage.enter(&info, here, before.as_ref()) {
+                let mut entered = self.heritage.enter(&info, here, before.as_ref());
+                if entered.is_err() && self.keep.as_mut().is_some_and(Keep::spare) {
+                    entered = self.heritage.enter(&info, here, before.as_ref());
+                }
+                if let Err(fault) = entered {
                     let why = format!("what it is given could not be written down: {fault}");
                     return arrival.refuse(why);
                 }

@@ -39,7 +39,7 @@ impl Embedded {
         let lifetime = Lifetime(core.clone());
         let thread = drive.start(async move {
             let _lifetime = lifetime;
-            shell.run().await;
+            let _ = shell.run().await;
         });
         let thread = Mutex::new(Some(thread?));
         Ok(Self { core, handle, directory: directory.to_owned(), thread })

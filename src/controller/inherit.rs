@@ -57,7 +57,7 @@ impl Heritage {
             let EngineInfo { id, session, pid, .. } = engine.info;
             (id, Expected { session, pid, seat: None })
         });
-        let (ledger, spent) = Ledger::new(home.unwrap_or(directory))?;
+        let (mut ledger, spent) = Ledger::new(home.unwrap_or(directory))?;
         if home.is_some() {
             ledger.show(directory)?;
         }
@@ -77,17 +77,21 @@ impl Heritage {
         self.expected.keys().map(|engine| engine.0.saturating_add(1)).fold(next, u32::max)
     }
 
-    /// Writes down what was done, and what could not be written before. Of faults in a row the first
-    /// is told. `all` says whether the store, if there is one, has what it is to have.
+    /// Writes down what was done, and what could not be written before. `all` says whether the store, if
+    /// there is one, has what it is to have.
     pub(super) fn flush(&mut self, all: bool) -> io::Result<()> {
-        let written = self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.flush(all));
-        let first = !std::mem::replace(&mut self.is_failing, written.is_err());
-        if first { written } else { Ok(()) }
+        self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.flush(all))
     }
 
-    /// Something leaves for an engine.
-    pub(super) fn sent(&mut self, engine: EngineId, head: &ToEngine) {
-        let Some(ledger) = &mut self.ledger else { return };
+    /// Of faults in a row the first.
+    pub(super) fn news<'a>(&mut self, fault: Option<&'a io::Error>) -> Option<&'a io::Error> {
+        let first = !std::mem::replace(&mut self.is_failing, fault.is_some());
+        fault.filter(|_| first)
+    }
+
+    /// Something is about to leave for an engine; says whether that waits for [`Heritage::flush`].
+    pub(super) fn sent(&mut self, engine: EngineId, head: &ToEngine) -> bool {
+        let Some(ledger) = &mut self.ledger else { return false };
         match head {
             ToEngine::Task { id, ticket, attempt, .. } => {
                 ledger.give(engine, (*ticket, *id, *attempt));
@@ -99,6 +103,7 @@ impl Heritage {
             }
             _ => {}
         }
+        true
     }
 
     /// Something came from an engine.

@@ -25,7 +25,7 @@ use crate::wire::{
 };
 
 /// After so long it is tried again to write what did not fit.
-const AGAIN: Duration = Duration::from_millis(250);
+pub(super) const AGAIN: Duration = Duration::from_millis(250);
 /// What was forgotten is cleared away after this pause, so many bytes at a time.
 const TIDY: Duration = Duration::from_millis(10);
 const TIDY_BYTES: u64 = 1 << 20;
@@ -43,8 +43,8 @@ pub struct Keeping {
 }
 
 /// See the head of this file.
-pub(super) struct Keep {
-    pub(super) store: Store,
+pub(crate) struct Keep {
+    pub(crate) store: Store,
     directory: PathBuf,
     /// What is to be written, in this order.
     pub(super) queue: VecDeque<Message<Record>>,
@@ -82,6 +82,16 @@ impl Keep {
     /// Where the ledger lies that belongs to the store.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Gives up the room that is kept for what is due; `false` if it was given up before.
+    pub(super) fn spare(&mut self) -> bool {
+        self.store.spare()
+    }
+
+    /// Whether nothing is left to be written.
+    pub(crate) fn is_written(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// Something is to be written before anything else leaves.
@@ -133,7 +143,7 @@ impl Keep {
     }
 
     /// As [`Keep::write`]; gives what to note if that is news.
-    fn flush(&mut self) -> Result<(), Option<String>> {
+    pub(crate) fn flush(&mut self) -> Result<(), Option<String>> {
         match self.write() {
             Ok(()) => {
                 self.again = None;
@@ -182,14 +192,23 @@ impl Keep {
         format!("the store of the cluster ({place}) could not take it: {error}\n\n{hint}")
     }
 
-    /// The parts of an outcome that is kept.
-    fn parts(&self, id: TaskId) -> Result<Parts, String> {
+    /// The parts of an outcome that is kept with this status.
+    fn parts(&self, id: TaskId, was: Status) -> Result<Parts, String> {
         if let Some(parts) = self.unwritten.get(&id) {
             return Ok(parts.clone());
         }
         if let Some(position) = self.store.find(Key::Outcome(id)) {
-            let read = self.store.read(position).map(|entry| entry.parts);
-            return read.map_err(|error| error.to_string());
+            let read = self.store.read(position).map_err(|error| error.to_string())?;
+            return match read.head {
+                // It was found to be damaged meanwhile.
+                Record::Outcome(Outcome { status: Status::Refused, .. })
+                    if was != Status::Refused =>
+                {
+                    let why = read.parts.first().map(|why| String::from_utf8_lossy(why).into());
+                    Err(why.unwrap_or_default())
+                }
+                _ => Ok(read.parts),
+            };
         }
         let queued = self.queue.iter().find_map(|entry| match &entry.head {
             Record::Outcome(outcome) if outcome.id == id => Some(entry.parts.clone()),
@@ -234,14 +253,13 @@ impl Shell {
         }
         match keep.flush() {
             Ok(()) => {
-                let settled: Vec<_> = keep.settled.drain().collect();
+                let settled = keep.settled();
                 for damage in keep.store.take_damage() {
                     tell(&[damage.to_string()], |text| self.door.note(text));
                 }
                 let now = self.now();
-                for (engine, tickets) in settled {
-                    let message = Message::bare(ToEngine::Settled(tickets));
-                    self.carry_out_now(Effect::ToEngine(engine, message), now);
+                for effect in settled {
+                    self.carry_out_now(effect, now);
                 }
             }
             Err(Some(news)) => {
@@ -257,7 +275,7 @@ impl Shell {
 
     /// Whether the store, if there is one, has all that was to be written.
     pub(super) fn is_kept(&self) -> bool {
-        self.keep.as_ref().is_none_or(|keep| keep.queue.is_empty())
+        self.keep.as_ref().is_none_or(Keep::is_written)
     }
 
     /// When something is to be done for the store, even if nothing happens.
@@ -269,20 +287,34 @@ impl Shell {
     /// Carries out an effect as far as it is about keeping; gives it back if it is not.
     pub(super) fn carry_out_kept(&mut self, effect: Effect) -> Option<Effect> {
         let Some(keep) = &mut self.keep else { return Some(effect) };
+        let mut notes = Vec::new();
+        let left = keep.take(effect, &mut notes);
+        tell(&notes, |text| self.door.note(text));
+        left
+    }
+}
+
+impl Keep {
+    /// Takes what is to be written, or waits for that; gives back all else, with what is stored of it.
+    pub(crate) fn take(&mut self, effect: Effect, notes: &mut Vec<String>) -> Option<Effect> {
         match effect {
-            Effect::Keep(entry) => keep.push(entry),
+            Effect::Keep(entry) => self.push(entry),
             Effect::ToEngine(engine, Message { head: ToEngine::Settled(tickets), .. }) => {
-                keep.settled.entry(engine).or_default().extend(tickets);
+                self.settled.entry(engine).or_default().extend(tickets);
             }
             Effect::TellKept(client, mut message, id) => {
-                match keep.parts(id) {
+                let was = match &message.head {
+                    ToClient::Result { status, .. } => *status,
+                    _ => Status::Ok,
+                };
+                match self.parts(id, was) {
                     Ok(parts) => message.parts = parts,
                     Err(why) => {
                         if let ToClient::Result { status, .. } = &mut message.head {
                             *status = Status::Refused;
                         }
                         let text = format!("its stored result cannot be read: {why}");
-                        tell(std::slice::from_ref(&text), |text| self.door.note(text));
+                        notes.push(text.clone());
                         message.parts = Parts::from_buf([text.into()]);
                     }
                 }
@@ -293,21 +325,16 @@ impl Shell {
         None
     }
 
-    /// All that was written survives a loss of power, too.
-    pub(super) fn sync_keep(&mut self) {
-        if let Some(keep) = &mut self.keep {
-            keep.again = None;
-        }
-        self.flush_keep();
-        if let Some(Err(error)) = self.keep.as_mut().map(|keep| keep.store.sync()) {
-            tell(&[error.to_string()], |text| self.door.note(text));
-        }
+    /// All is written: what engines are told then.
+    pub(crate) fn settled(&mut self) -> Vec<Effect> {
+        let settled = self.settled.drain();
+        let told =
+            |(engine, tickets)| Effect::ToEngine(engine, Message::bare(ToEngine::Settled(tickets)));
+        settled.map(told).collect()
     }
-}
 
-impl Keep {
     /// Writes what is new, and gives what is to be handled.
-    fn admit(
+    pub(crate) fn admit(
         &mut self,
         reactor: &Reactor,
         (client, now): (ClientId, Now),

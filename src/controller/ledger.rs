@@ -11,6 +11,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::Inherited;
@@ -30,6 +32,9 @@ const NEXT: &str = "next.number";
 const HEAD: usize = 1024;
 pub(super) const PLACE: usize = 32;
 const VERSION: u32 = 1;
+/// Places that are given room at once: twice what an engine holds, since what it tells is written down
+/// before the places of that are free. So a disk that becomes full keeps no engine from its work.
+const ROOM: usize = 2 * 256;
 /// Longest file that is read: a million tasks.
 pub(super) const LONGEST: u64 = 32 << 20;
 
@@ -58,6 +63,8 @@ pub(super) struct Ledger {
     struck: Vec<PathBuf>,
     /// What is spent.
     pub(super) notes: Notes,
+    /// Whether pages are given room beforehand.
+    is_roomy: bool,
 }
 
 fn seal(entry: Option<Entry>) -> [u8; PLACE] {
@@ -93,7 +100,12 @@ pub(super) fn open(place: &[u8]) -> Option<Entry> {
 
 impl Page {
     /// Writes a page anew; the one before it stands until that is done.
-    fn create(path: PathBuf, info: &EngineInfo, places: Places) -> io::Result<Self> {
+    fn create(
+        path: PathBuf,
+        info: &EngineInfo,
+        places: Places,
+        is_roomy: bool,
+    ) -> io::Result<Self> {
         let head = rmp_serde::to_vec(&Head { version: VERSION, info: info.clone() });
         let mut head = head.map_err(io::Error::other)?;
         if head.len() > HEAD {
@@ -107,11 +119,14 @@ impl Page {
             .truncate(true)
             .mode(0o600)
             .open(&draft)?;
-        file.write_all_at(&head, 0)?;
         let mut page = Self { file, path, places };
-        page.flush()?;
-        fs::rename(draft, &page.path)?;
-        Ok(page)
+        let made = page.file.write_all_at(&head, 0);
+        let made = made.and_then(|()| if is_roomy { make_room(&page.file) } else { Ok(()) });
+        let made = made.and_then(|()| page.flush()).and_then(|()| fs::rename(&draft, &page.path));
+        if made.is_err() {
+            let _ = fs::remove_file(draft);
+        }
+        made.map(|()| page)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -137,6 +152,17 @@ pub(super) fn write_places(
     Ok(())
 }
 
+/// Gives a page blocks of its own, where the file system can; empty places are zeros.
+fn make_room(file: &File) -> io::Result<()> {
+    let room = (HEAD + ROOM * PLACE) as u64;
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, room) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+            file.write_all_at(&[0; ROOM * PLACE], HEAD as u64)
+        }
+        done => Ok(done?),
+    }
+}
+
 impl Ledger {
     /// One for the cluster in `directory`; the pages that another controller left stay until their
     /// engines are entered or struck out. Gives what is spent as that one wrote it down.
@@ -147,7 +173,7 @@ impl Ledger {
         let next = next.and_then(|text| text.parse().ok()).unwrap_or(0);
         let (notes, left) = Notes::open(&folder)?;
         let (pages, dirty, struck) = (Map::default(), Vec::new(), Vec::new());
-        Ok((Self { folder, pages, dirty, next, struck, notes }, left))
+        Ok((Self { folder, pages, dirty, next, struck, notes, is_roomy: false }, left))
     }
 
     /// The lowest number that no engine was ever given.
@@ -155,8 +181,10 @@ impl Ledger {
         self.next
     }
 
-    /// Has it found from the cluster in `directory` when it lies elsewhere; what was there is moved.
-    pub(super) fn show(&self, directory: &Path) -> io::Result<()> {
+    /// Has it found from the cluster in `directory` when it lies in a store; what was there is moved.
+    pub(super) fn show(&mut self, directory: &Path) -> io::Result<()> {
+        // That disk may be full of what the store keeps.
+        self.is_roomy = true;
         let here = directory.join(FOLDER);
         if here.is_symlink() {
             fs::remove_file(&here)?;
@@ -192,7 +220,8 @@ impl Ledger {
             let stood = page(&path).filter(|(there, _)| there.session == info.session);
             Places::again(&stood.unwrap_or_else(|| (info.clone(), Vec::new())).1, ticket, running)
         });
-        self.pages.insert(info.id, Page::create(path, info, places)?);
+        let page = Page::create(path, info, places, self.is_roomy)?;
+        self.pages.insert(info.id, page);
         Ok(())
     }
 

@@ -104,6 +104,11 @@ impl Reactor {
         self.state.engines.iter().any(|engine| engine.cold.recalled > 0)
     }
 
+    /// The session of a client of which something is known.
+    pub fn session(&self, client: ClientId) -> Option<SessionId> {
+        self.state.clients.session(client)
+    }
+
     /// Tasks without an outcome.
     pub fn pending(&self) -> usize {
         self.state.tasks.len()

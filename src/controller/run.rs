@@ -21,7 +21,7 @@ use super::keep::{self, Keep, Keeping};
 use super::losses::Engine;
 use super::processes::Processes;
 use super::revive::Care;
-use super::send::{send_to_client, send_to_engine};
+use super::send::send_to_client;
 use super::spawn;
 use super::visits::Guest;
 use super::{Effect, Event, Limits, Now, Reactor};
@@ -66,8 +66,10 @@ pub(super) struct Shell {
     pub(super) next_engine: u32,
     epoch: Instant,
     effects: Vec<Effect>,
+    /// What leaves for engines once it is written down what they are given.
+    pub(super) outgoing: VecDeque<(EngineId, Message<ToEngine>)>,
     /// Outcomes of tasks that could not be sent.
-    refused: Vec<Event>,
+    pub(super) refused: Vec<Event>,
     stopping: bool,
 }
 
@@ -129,6 +131,7 @@ impl Shell {
             keep,
             epoch: Instant::now(),
             effects: Vec::new(),
+            outgoing: VecDeque::new(),
             refused: Vec::new(),
             stopping: false,
         };
@@ -164,24 +167,20 @@ impl Shell {
         core
     }
 
-    /// Runs until it is stopped.
-    pub(super) async fn run(mut self) {
+    /// Runs until it is stopped; says what could not be written into the store then.
+    pub(super) async fn run(mut self) -> Option<String> {
         let mut batch = Vec::with_capacity(64);
         let inbox = self.inbox.clone();
         while !self.stopping {
             self.weigh();
             // What was given and what ended is written down before it leaves, which it does in the
             // pause below.
-            self.flush_keep();
-            if let Err(fault) = self.heritage.flush(self.is_kept()) {
-                self.door.note(&format!(
-                    "what was given to engines cannot be written down ({fault}); until that is made \
-                     up for, a controller that follows this one does not know it"
-                ));
-            }
+            self.let_out();
             let deadline = self.reactor.deadline().map(|at| self.epoch + Duration::from_nanos(at));
             let look = (!self.full.is_empty()).then(|| Instant::now() + LOOK);
-            let deadline = deadline.into_iter().chain(look).chain(self.keep_deadline()).min();
+            let again = (!self.outgoing.is_empty()).then(|| Instant::now() + keep::AGAIN);
+            let deadline = deadline.into_iter().chain(look).chain(self.keep_deadline());
+            let deadline = deadline.chain(again).min();
             tokio::select! {
                 biased;
                 () = inbox.woken() => {}
@@ -208,7 +207,7 @@ impl Shell {
                 tokio::task::yield_now().await;
             }
         }
-        self.stop().await;
+        self.stop().await
     }
 
     /// Handles what the client of this process said, up to so many tasks.
@@ -296,13 +295,13 @@ impl Shell {
                 }
             }
             Effect::ToEngine(id, message) => {
-                let Some(engine) = self.engines.get(&id) else { return };
-                self.heritage.sent(id, &message.head);
-                if matches!(message.head, ToEngine::Shutdown) {
-                    self.processes.wants_end(engine.pid);
+                if !self.engines.contains_key(&id) {
+                    return;
                 }
-                if let Some(refused) = send_to_engine(&engine.outbox, message) {
-                    self.refused.push(Event::FromEngine(id, refused));
+                if self.heritage.sent(id, &message.head) {
+                    self.outgoing.push_back((id, message));
+                } else {
+                    self.send_out(id, message);
                 }
             }
             Effect::EndEngine(id) => {

@@ -1,10 +1,70 @@
-//! Sending from the shell: what exceeds a limit of the wire is answered for, so that nobody waits
-//! for ever.
+//! Sending from the shell. What is given to engines leaves after it was written down; what exceeds a
+//! limit of the wire is answered for, so that nobody waits for ever.
+
+use std::collections::HashSet;
 
 use bytes::Bytes;
 
+use super::Event;
+use super::keep::Keep;
+use super::run::Shell;
 use crate::transport::{Outbox, PushError};
-use crate::wire::{FromEngine, Message, Parts, Reply, Status, ToClient, ToEngine};
+use crate::wire::{EngineId, FromEngine, Message, Parts, Reply, Status, ToClient, ToEngine};
+
+impl Shell {
+    /// Writes down what is to be, then lets leave what waited for that. As long as what engines are
+    /// given cannot be written, tasks wait here, and so does what follows them to the same engine.
+    pub(super) fn let_out(&mut self) {
+        loop {
+            self.flush_keep();
+            let is_written = self.flush_heritage();
+            let mut waiting = HashSet::new();
+            for (engine, message) in std::mem::take(&mut self.outgoing) {
+                let is_task = matches!(message.head, ToEngine::Task { .. });
+                if !is_written && (is_task || waiting.contains(&engine)) {
+                    waiting.insert(engine);
+                    self.outgoing.push_back((engine, message));
+                } else {
+                    self.send_out(engine, message);
+                }
+            }
+            // What cannot be sent at all has ended, which is to be written down, too.
+            if self.refused.is_empty() {
+                return;
+            }
+            while let Some(refused) = self.refused.pop() {
+                self.handle_event(refused);
+            }
+        }
+    }
+
+    /// Writes down what engines are given; says whether nothing is left to be written.
+    fn flush_heritage(&mut self) -> bool {
+        let all = self.is_kept();
+        let mut written = self.heritage.flush(all);
+        if written.is_err() && self.keep.as_mut().is_some_and(Keep::spare) {
+            written = self.heritage.flush(all);
+        }
+        if let Some(fault) = self.heritage.news(written.as_ref().err()) {
+            self.door.note(&format!(
+                "what is given to engines cannot be written down ({fault}); it waits until it can, \
+                 and what runs goes on"
+            ));
+        }
+        written.is_ok()
+    }
+
+    /// Hands a message to the session of an engine, if it has one.
+    pub(super) fn send_out(&mut self, id: EngineId, message: Message<ToEngine>) {
+        let Some(engine) = self.engines.get(&id) else { return };
+        if matches!(message.head, ToEngine::Shutdown) {
+            self.processes.wants_end(engine.pid);
+        }
+        if let Some(refused) = send_to_engine(&engine.outbox, message) {
+            self.refused.push(Event::FromEngine(id, refused));
+        }
+    }
+}
 
 /// Sends a message. If it exceeds a limit of the wire, what is told instead is that it does. A
 /// session that is over is told by its last event.

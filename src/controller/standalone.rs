@@ -16,7 +16,7 @@ use crate::transport::{self, Gate, Listen, place};
 
 /// Runs a controller in `directory` with `count` engines until a client or a signal stops it, and
 /// lets peers in over a network if it is to `listen`. `keeping` says where what it knows survives it,
-/// if it does.
+/// if it does. Gives what could not be written there at the end, if anything could not.
 pub fn serve(
     directory: &Path,
     python: String,
@@ -25,9 +25,9 @@ pub fn serve(
     care: Care,
     keeping: Option<&Keeping>,
     listen: Option<&Listen>,
-) -> io::Result<()> {
+) -> io::Result<Option<String>> {
     let runtime = transport::runtime()?;
-    runtime.block_on(async {
+    let unwritten = runtime.block_on(async {
         let lost = care.patience.lost;
         let mut shell = Shell::open(directory, python, false, care, keeping)?;
         let recipe = Arc::new(recipe);
@@ -57,27 +57,28 @@ pub fn serve(
             _ = terminate.recv() => None,
             _ = hangup.recv() => None,
         };
-        if let Some(ended) = ended {
-            after(ended);
+        let unwritten = if let Some(ended) = ended {
+            after(ended)
         } else {
             handle.stop_soon().await;
-            after(running.await);
-        }
+            after(running.await)
+        };
         if let Some(gate) = gate {
             gate.close().await;
         }
-        Ok(())
+        io::Result::Ok(unwritten)
     })?;
     runtime.shutdown_timeout(Duration::from_millis(100));
     place::clear(directory);
-    Ok(())
+    Ok(unwritten)
 }
 
 /// A controller that failed by a fault of its own is as one that was killed: its place stays for
 /// another, and nobody is told that it stopped.
 #[expect(clippy::disallowed_methods, reason = "this process is nobody's but the controller's")]
-fn after(ended: Result<(), JoinError>) {
-    if ended.is_err_and(|error| error.is_panic()) {
-        std::process::abort();
+fn after(ended: Result<Option<String>, JoinError>) -> Option<String> {
+    match ended {
+        Err(error) if error.is_panic() => std::process::abort(),
+        ended => ended.ok().flatten(),
     }
 }

@@ -14,8 +14,9 @@ use crate::wire::{Message, ToEngine};
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
 impl Shell {
-    /// Ends what was started here, says goodbye to the others, and leaves the place clean.
-    pub(super) async fn stop(mut self) {
+    /// Ends what was started here, says goodbye to the others, and leaves the place clean. Says what
+    /// could not be written into the store, if anything could not.
+    pub(super) async fn stop(mut self) -> Option<String> {
         if self.keep.is_some() {
             self.call_back().await;
         }
@@ -60,18 +61,19 @@ impl Shell {
                 }
             }
         }
-        self.sync_keep();
+        let unwritten = self.write_last().await;
         if let Some(core) = &self.local {
             core.end_session("the cluster was stopped", wall_clock());
         }
         drop(self.door);
+        unwritten
     }
 
     /// What engines have not begun is given back, so that the next controller knows that they have
     /// not; what ends meanwhile is written down.
     async fn call_back(&mut self) {
         self.handle_event(super::Event::Stopping);
-        self.flush_keep();
+        self.let_out();
         let deadline = tokio::time::Instant::now() + STOP_GRACE;
         while self.reactor.is_recalling() {
             match tokio::time::timeout_at(deadline, self.incoming.recv()).await {
@@ -79,10 +81,7 @@ impl Shell {
                 Ok(Some(incoming)) => self.take(incoming),
                 Ok(None) | Err(_) => break,
             }
-            self.flush_keep();
-        }
-        if let Err(fault) = self.heritage.flush(self.is_kept()) {
-            self.door.note(&format!("what engines gave back could not be written down: {fault}"));
+            self.let_out();
         }
     }
 

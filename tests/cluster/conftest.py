@@ -15,6 +15,7 @@ import pytest
 import oarlock
 
 from .balance import POOL, Balance, name_of
+from .kept import Kept, Marks
 
 # Seconds for what takes milliseconds; only a fault uses them up.
 PATIENCE = 20.0
@@ -169,3 +170,18 @@ def other(rc):
     with oarlock.Client(directory=rc.cluster.directory) as client:
         yield client
         assert client.wait(timeout=20)
+
+
+@pytest.fixture
+def kept(leaks, tmp_path, wait_exit):
+    """A cluster with a store that is not started yet."""
+    cluster = Kept(tmp_path, wait_exit)
+    yield cluster
+    cluster.close()
+    leaks.check()
+
+
+@pytest.fixture
+def marks(tmp_path):
+    """Where tasks write down that they run."""
+    return Marks(tmp_path)

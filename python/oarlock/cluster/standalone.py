@@ -13,9 +13,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from oarlock import _oarlock, error
 from oarlock._hints import engines
@@ -54,8 +55,10 @@ def serve(
     Raises:
         ClusterRunningError: One with this id already runs.
         EngineError: An engine ended before all were ready; nothing is left running.
-        OSError: The store cannot be opened: it is in use, open to others, or of another version.
+        OSError: The store cannot be opened: it is in use, open to others, or of another version. Or
+            at the end: not everything could be written there, and what not.
     """
+    unwritten: list[str] = []
     care = launch.Care() if care is None else care
     at = "" if listen is None else listen.at
     claim = registry.claim(cluster_id, engines=n, store=care.store, listen=at)
@@ -84,6 +87,7 @@ def serve(
                 lease=care.lease,
                 store=store,
                 listen=gate,
+                last_words=unwritten,
             )
     except OSError:
         claim.give_up()
@@ -93,6 +97,8 @@ def serve(
         claim.release()
     if start.failure is not None:
         raise error.EngineError(start.failure)
+    if unwritten:
+        raise OSError(f"store {care.store}: {unwritten[0]}")
 
 
 def detach(
@@ -149,11 +155,11 @@ def detach(
             Path(log_file).unlink(missing_ok=True)
 
 
-def stop(record: registry.ClusterRecord) -> bool:
+def stop(record: registry.ClusterRecord) -> tuple[bool, str]:
     """End a cluster and wait until it is gone: asked, then terminated, then killed.
 
     Returns:
-        Whether it is gone.
+        Whether it is gone, and what it could not write into its store; empty if there is nothing.
 
     Raises:
         PermissionError: Its controller is embedded in a program of the user's, which has to end
@@ -166,16 +172,17 @@ def stop(record: registry.ClusterRecord) -> bool:
         )
     if record in registry.list_headless():
         registry.remove_headless(record)
-        return True
-    if not _ask_to_stop(record):
-        _signal(record, signal.SIGTERM)
-    if _wait_gone(record, _POLITE):
-        return True
+        return True, ""
+    with _last_words(record) as unwritten:
+        if not _ask_to_stop(record):
+            _signal(record, signal.SIGTERM)
+        if _wait_gone(record, _POLITE):
+            return True, unwritten()
     _signal(record, signal.SIGKILL)
     gone = _wait_gone(record, _KILLED)
     # Its engines would wait for another controller.
     registry.remove_headless(record)
-    return gone
+    return gone, ""
 
 
 def count_engines(record: registry.ClusterRecord) -> int | None:
@@ -188,6 +195,31 @@ def count_engines(record: registry.ClusterRecord) -> int | None:
         return len(core.engine_ids())
     finally:
         core.close()
+
+
+# As in `controller/farewell.rs`.
+_UNWRITTEN = "store: not written when the cluster stopped"
+
+
+@contextlib.contextmanager
+def _last_words(record: registry.ClusterRecord) -> Iterator[Callable[[], str]]:
+    """What a controller says that it could not write into its store, while it stops.
+
+    Its directory goes with it, but not a file that is open.
+    """
+    with contextlib.ExitStack() as stack:
+        log: TextIO | None = None
+        with contextlib.suppress(OSError):
+            path = os.path.join(record.directory, "door.log")
+            log = stack.enter_context(open(path, errors="replace"))
+            log.seek(0, os.SEEK_END)
+
+        def unwritten() -> str:
+            lines = [] if log is None else log.read().splitlines()
+            said = [line.partition(_UNWRITTEN)[2] for line in lines if _UNWRITTEN in line]
+            return "\n".join(_UNWRITTEN + text for text in said)
+
+        yield unwritten
 
 
 class _StartFailed(Exception):

@@ -300,6 +300,10 @@ fn what_ends_while_a_client_comes_back_is_told_once_and_has_not_arrived_by_that(
         assert_eq!(outcomes(&world.done(0, seq, MS)), []);
     }
     assert_eq!(world.on(Event::AskedAgain(client, 0..3)).len(), 3);
+    // Its session breaks, and nobody knows what had arrived.
+    world.lose_client(0);
+    world.on(Event::ClientBack { client, session: session(0), lease: u64::MAX });
+    assert_eq!(world.on(Event::AskedAgain(client, 0..3)).len(), 3);
     let out = world.client(0, Message::bare(FromClient::Back));
     assert_eq!((forgotten(&out), world.reactor.kept()), (vec![], 3));
     assert_eq!(forgotten(&world.client(0, took(0, 3))).len(), 1, "of three two are kept");

@@ -236,6 +236,8 @@ impl Turn<'_> {
             }
             self.spend_reached(key, id, &Reached::Unknown);
             if self.survives(key, &Reached::Unknown) {
+                // An engine may still tell how an attempt before that ended.
+                self.state.knows_attempt(task, self.state.tasks.get(key).attempt);
                 back.push(key);
             } else {
                 self.lose(key, &loss, &Reached::Unknown);

@@ -246,6 +246,7 @@ impl Turn<'_> {
         let Some(loss) = resume.missing.get(&engine).cloned() else { return false };
         resume.doubts.remove(&id);
         if self.survives(key, &Reached::Unknown) {
+            self.state.knows_attempt(id, self.state.tasks.get(key).attempt);
             return false;
         }
         self.lose(key, &loss, &Reached::Unknown);

@@ -333,3 +333,31 @@ fn an_attempt_that_the_store_knows_to_have_ended_is_in_no_doubt() {
     };
     assert_eq!((*id, *attempt), (task(0, 0), 2));
 }
+
+#[test]
+fn an_attempt_before_one_that_is_in_doubt_costs_nothing_when_it_is_told_again() {
+    let mut world = World::with(STORED);
+    let inherited = |id, ticket, attempt| Inherited {
+        info: info(id),
+        given: vec![(ticket, task(0, 0), attempt)],
+    };
+    world.on(Event::Inherited(vec![inherited(3, 2, 2), inherited(4, 7, 1)]));
+    let mut tasks = pending(START, &[(0, 1)]);
+    tasks.rules.retries = 5;
+    let mut left = restored(vec![tasks], &[]);
+    left.attempts = vec![(task(0, 0), 2)];
+    world.on(Event::Restored(Box::new(left)));
+    let (engine, cause) = (EngineId(3), "gone".to_owned());
+    let out = world.on(Event::EngineMissing { engine, cause });
+    assert_eq!(records(&out), [Record::Attempt { id: task(0, 0), attempt: 3 }]);
+    world.on(Event::EngineBack { info: info(4), ticket: 7, running: None });
+    let head = FromEngine::Result {
+        id: task(0, 0),
+        status: Status::Again,
+        ticket: 7,
+        started: START,
+        completed: START,
+    };
+    let out = world.on(Event::FromEngine(EngineId(4), Message { head, parts: parts(&["x"]) }));
+    assert_eq!(records(&out), [], "{out:?}");
+}

@@ -3,7 +3,7 @@
 //! A task is begun at most once more often than it has retries, whoever is killed and whatever becomes
 //! of the sessions of its client. Only these attempts are *forgiven*: those of a task whose client was
 //! away for longer than its lease, if it comes to the next controller, since its tasks were cancelled;
-//! and those of a task whose outcome was purged before it arrived.
+//! and those of a task whose outcome was purged, or dropped for want of room, before it arrived.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -36,7 +36,7 @@ pub(super) struct Task {
     barred: bool,
     /// Attempts that are not counted, see the module.
     forgiven: usize,
-    /// Outcomes were purged while it had none that arrived.
+    /// Outcomes were purged while it had none that arrived, or may be dropped at any time.
     purged: bool,
 }
 
@@ -57,6 +57,8 @@ pub(super) struct Book {
     /// When there was last no engine, and when clients were last away.
     deserted: Option<u64>,
     away: HashMap<ClientId, u64>,
+    /// There is room for few outcomes.
+    tight: bool,
 }
 
 impl Task {
@@ -71,6 +73,11 @@ pub(super) fn value(argument: &str) -> String {
 }
 
 impl Book {
+    /// An empty one; of a `tight` controller that has room for few outcomes.
+    pub(super) fn new(tight: bool) -> Self {
+        Self { tight, ..Self::default() }
+    }
+
     /// The argument of the next task: its number here.
     pub(super) fn argument(&mut self, id: TaskId, retries: u16, anywhere: bool) -> String {
         let number = self.tasks.len();
@@ -84,7 +91,7 @@ impl Book {
             cancelled: false,
             barred: false,
             forgiven: 0,
-            purged: false,
+            purged: self.tight,
         });
         self.numbers.insert(id, number);
         number.to_string()

@@ -5,7 +5,7 @@ use super::engine::Affair;
 use super::network::{Line, Link, MS};
 use super::world::{Session, What, World};
 use crate::controller::places::{Entry, Places};
-use crate::controller::{Event, Inherited, Limits, Reactor};
+use crate::controller::{Event, Inherited, Reactor};
 use crate::wire::{
     ClientId, EngineId, EngineInfo, FromEngine, SessionId, TaskId, ToEngine, Underway,
 };
@@ -129,7 +129,7 @@ impl World {
         if self.chance.one_in(2) {
             self.ledger.extend(std::mem::take(&mut self.struck));
         }
-        self.reactor = Reactor::new(Limits { receipts: true, ..Limits::default() });
+        self.reactor = Reactor::new(self.limits);
         self.expected.clear();
         for at in 0..self.processes.len() {
             let process = &self.processes[at];

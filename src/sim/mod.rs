@@ -12,7 +12,7 @@
 //!
 //! - `chance`: the only source of it; `network`: how messages travel;
 //! - `heir`: the controller's death, what it leaves, and the one that follows;
-//! - `world`: the clock, what is due, the controller's shell, with `shell`; `engine`, `client`:
+//! - `world`: the clock and what is due; `shell`: the controller's shell; `engine`, `client`:
 //!   processes; `harm`: what happens to engines;
 //! - `script`: what is done; `checks`: what must hold.
 

@@ -1,10 +1,11 @@
-//! The part of the controller's shell that lets engines in, loses them, and moves what is said.
+//! The controller's shell: it lets engines in, loses them, moves what is said, and carries out what the
+//! reactor wants.
 
 use super::network::{Line, Link};
 use super::world::{Session, What, World};
-use crate::controller::{Begun, Event};
+use crate::controller::{Begun, Effect, Event, Now};
 use crate::memory::Tally;
-use crate::wire::{ClientId, EngineId, FromClient, FromEngine, Head, Message};
+use crate::wire::{ClientId, EngineId, FromClient, FromEngine, Head, Message, ToClient};
 
 impl Session {
     /// How it is known, if this is its peer's number.
@@ -75,5 +76,79 @@ impl World {
         let weather = self.weather;
         let at = self.sessions[line.id as usize].up.send(self.now, how, weather, &mut self.chance);
         self.at(at, What::FromClient(line, message, false));
+    }
+
+    /// Whether a session is with the controller there is.
+    pub(super) fn is_here(&self, line: Line) -> bool {
+        self.up && self.era == line.era
+    }
+
+    /// The same for a client's session, which is the last it had there.
+    pub(super) fn is_with(&self, line: Line) -> bool {
+        self.is_here(line) && self.sessions[line.id as usize].line(line.id) == line
+    }
+
+    /// The session of the engine with this number.
+    pub(super) fn line(&self, id: u32) -> Line {
+        Line { id, era: self.era, visit: 0 }
+    }
+
+    pub(super) fn handle(&mut self, event: Event) {
+        self.struck.clear();
+        let now = Now { mono: self.now, wall: self.set_clocks(0) };
+        let mut effects = Vec::new();
+        self.reactor.handle(now, event, &mut effects);
+        self.reactor.check();
+        if self.reactor.engines().is_empty() {
+            self.book.deserted(self.now);
+        }
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::ToClient(client, message) => {
+                self.book.told(client, &message, self.now);
+                let how = (message.head.in_order(), !message.parts.is_empty());
+                let (weather, id, era) = (self.weather, client.0, self.era);
+                let session = &mut self.sessions[id as usize];
+                let line = session.line(id);
+                assert!(!session.gone && session.era == era, "only the living are told");
+                let at = session.down.send(self.now, how, weather, &mut self.chance);
+                // A list of engines that came again later would be an old one.
+                if !matches!(message.head, ToClient::Engines(_))
+                    && let Some(after) = self.again()
+                {
+                    self.at(at + after, What::ToClient(line, message.clone()));
+                }
+                self.at(at, What::ToClient(line, message));
+            }
+            Effect::ToEngine(engine, message) => {
+                let EngineId(id) = engine;
+                self.log(|| format!("-> engine {id}: {:?}", message.head));
+                self.book.given(self.line(id), &message);
+                self.writes(id, &message.head);
+                let how = (message.head.in_order(), !message.parts.is_empty());
+                let (weather, line) = (self.weather, self.line(id));
+                let session = &mut self.engines[id as usize];
+                assert!(!session.gone && session.era == line.era, "only the living are sent to");
+                let at = session.down.send(self.now, how, weather, &mut self.chance);
+                // Not twice: a session gives each message once, and an engine relies on it.
+                self.at(at, What::ToEngine(line, message));
+            }
+            Effect::EndEngine(EngineId(id)) => self.end_engine(id),
+            Effect::Spent(id, engine, attempts) => drop(self.spent.insert(id, (engine, attempts))),
+            Effect::Unspent(ids) => self.unspent(&ids),
+            Effect::Gone(loss) => drop(self.ends.insert(loss.engine, loss)),
+            // Nobody asks for these here.
+            Effect::SignalEngine(..)
+            | Effect::ReplaceEngine(_)
+            | Effect::Keep(_)
+            | Effect::TellKept(..)
+            | Effect::TellHealth(..)
+            | Effect::Stop => {}
+        }
     }
 }

@@ -13,11 +13,10 @@ use super::engine::{Affair, Process};
 use super::heir::{Hello, Page};
 use super::network::{Line, Link, MS, Weather};
 use crate::clock::SIMULATED;
-use crate::controller::{Effect, Event, Limits, Now, Reactor};
+use crate::controller::{Event, Limits, Reactor};
 use crate::memory::Tally;
 use crate::wire::{
-    ClientId, EngineId, FromClient, FromEngine, Head, Loss, Message, Stamp, TaskId, ToClient,
-    ToEngine,
+    ClientId, EngineId, FromClient, FromEngine, Loss, Message, Stamp, TaskId, ToClient, ToEngine,
 };
 
 /// The calendar at the beginning.
@@ -88,6 +87,7 @@ pub(super) struct World {
     pub(super) now: u64,
     queue: BTreeMap<(u64, u64), What>,
     queued: u64,
+    pub(super) limits: Limits,
     pub(super) reactor: Reactor,
     /// Which controller this is; while there is none, the next.
     pub(super) era: u32,
@@ -131,7 +131,11 @@ impl World {
         let (deaths, followed) = (1 + fate.below(3), !fate.one_in(8));
         // In some of these none is, so that only sessions end.
         let deaths = if fate.one_in(3) { 0 } else { deaths };
-        let limits = Limits { receipts: mortal, ..Limits::default() };
+        // In a few there is room for next to nothing, so that outcomes are dropped.
+        let tight = mortal && fate.one_in(4);
+        let full = Limits::default();
+        let orphan_bytes = if tight { 400 } else { full.orphan_bytes };
+        let limits = Limits { receipts: mortal, orphan_bytes, ..full };
         let mut runtime = runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
         Self {
@@ -141,6 +145,7 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             queued: 0,
+            limits,
             reactor: Reactor::new(limits),
             era: 0,
             up: true,
@@ -156,7 +161,7 @@ impl World {
             sessions: Vec::new(),
             processes: Vec::new(),
             clients: Vec::new(),
-            book: Book::default(),
+            book: Book::new(tight),
             loud,
             digest: 0,
             runtime,
@@ -201,7 +206,7 @@ impl World {
     }
 
     /// Whether this message is to come again, and after how long.
-    fn again(&mut self) -> Option<u64> {
+    pub(super) fn again(&mut self) -> Option<u64> {
         let twice = self.weather.twice?;
         self.chance.one_in(twice).then(|| self.chance.mostly_below(300 * MS))
     }
@@ -321,82 +326,6 @@ impl World {
             What::EngineKnocks(process, hello) => self.engine_knocks(process, hello),
             What::Missing(line) => self.give_up(line),
             What::Engine(process, affair) => self.engine_affair(process, affair),
-        }
-    }
-
-    // --- the controller's shell
-
-    /// Whether a session is with the controller there is.
-    pub(super) fn is_here(&self, line: Line) -> bool {
-        self.up && self.era == line.era
-    }
-
-    /// The same for a client's session, which is the last it had there.
-    fn is_with(&self, line: Line) -> bool {
-        self.is_here(line) && self.sessions[line.id as usize].line(line.id) == line
-    }
-
-    /// The session of the engine with this number.
-    pub(super) fn line(&self, id: u32) -> Line {
-        Line { id, era: self.era, visit: 0 }
-    }
-
-    pub(super) fn handle(&mut self, event: Event) {
-        self.struck.clear();
-        let now = Now { mono: self.now, wall: self.set_clocks(0) };
-        let mut effects = Vec::new();
-        self.reactor.handle(now, event, &mut effects);
-        self.reactor.check();
-        if self.reactor.engines().is_empty() {
-            self.book.deserted(self.now);
-        }
-        for effect in effects {
-            self.carry_out(effect);
-        }
-    }
-
-    fn carry_out(&mut self, effect: Effect) {
-        match effect {
-            Effect::ToClient(client, message) => {
-                self.book.told(client, &message, self.now);
-                let how = (message.head.in_order(), !message.parts.is_empty());
-                let (weather, id, era) = (self.weather, client.0, self.era);
-                let session = &mut self.sessions[id as usize];
-                let line = session.line(id);
-                assert!(!session.gone && session.era == era, "only the living are told");
-                let at = session.down.send(self.now, how, weather, &mut self.chance);
-                // A list of engines that came again later would be an old one.
-                if !matches!(message.head, ToClient::Engines(_))
-                    && let Some(after) = self.again()
-                {
-                    self.at(at + after, What::ToClient(line, message.clone()));
-                }
-                self.at(at, What::ToClient(line, message));
-            }
-            Effect::ToEngine(engine, message) => {
-                let EngineId(id) = engine;
-                self.log(|| format!("-> engine {id}: {:?}", message.head));
-                self.book.given(self.line(id), &message);
-                self.writes(id, &message.head);
-                let how = (message.head.in_order(), !message.parts.is_empty());
-                let (weather, line) = (self.weather, self.line(id));
-                let session = &mut self.engines[id as usize];
-                assert!(!session.gone && session.era == line.era, "only the living are sent to");
-                let at = session.down.send(self.now, how, weather, &mut self.chance);
-                // Not twice: a session gives each message once, and an engine relies on it.
-                self.at(at, What::ToEngine(line, message));
-            }
-            Effect::EndEngine(EngineId(id)) => self.end_engine(id),
-            Effect::Spent(id, engine, attempts) => drop(self.spent.insert(id, (engine, attempts))),
-            Effect::Unspent(ids) => self.unspent(&ids),
-            Effect::Gone(loss) => drop(self.ends.insert(loss.engine, loss)),
-            // Nobody asks for these here.
-            Effect::SignalEngine(..)
-            | Effect::ReplaceEngine(_)
-            | Effect::Keep(_)
-            | Effect::TellKept(..)
-            | Effect::TellHealth(..)
-            | Effect::Stop => {}
         }
     }
 }

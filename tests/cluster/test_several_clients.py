@@ -141,7 +141,10 @@ def test_a_lease_is_a_time(rc):
         oarlock.Client(directory=rc.cluster.directory, lease=-1)
 
 
-def test_nothing_more_is_begun_for_a_client_that_is_stopped_until_it_goes_on(rc, other):
+def test_nothing_more_is_begun_for_a_client_that_is_stopped_until_it_goes_on(rc, other, gate):
+    # Nothing of its work is begun before it is stopped.
+    held = [other[engine].apply_async(gate.hold) for engine in (0, 1)]
+    gate.wait_begun(2)
     source = f"""
 import oarlock
 client = oarlock.Client(directory={rc.cluster.directory!r})
@@ -154,6 +157,8 @@ print("whole", flush=True)
     try:
         assert process.stdout.readline() == "submitted\n"
         process.send_signal(signal.SIGSTOP)
+        gate.release(2)
+        assert [task.get(20) for task in held] == [None, None]
         deadline = time.monotonic() + 20
         while True:
             status = other.queue_status()

@@ -497,7 +497,7 @@ class Core:
     def attempt(self): return 1
     def close(self): outcomes.append("closed")
 class Engine:
-    connect = staticmethod(lambda directory: Core())
+    connect = staticmethod(lambda directory, patience: Core())
 _oarlock.Engine = Engine
 outcomes = []
 main = sys.modules["__main__"]
@@ -517,7 +517,7 @@ import io, sys
 from oarlock import _oarlock
 class Engine:
     @staticmethod
-    def connect(directory): raise ConnectionError("nobody answers")
+    def connect(directory, patience): raise ConnectionError("nobody answers")
 _oarlock.Engine = Engine
 from oarlock.engine.loop import main
 sys.stderr = io.StringIO()

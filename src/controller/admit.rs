@@ -41,6 +41,10 @@ impl Shell {
                     entered = self.heritage.enter(&info, here, before.as_ref());
                 }
                 if let Err(fault) = entered {
+                    if !is_first {
+                        // It asks again, and runs on until there is room.
+                        return;
+                    }
                     let why = format!("what it is given could not be written down: {fault}");
                     return arrival.refuse(why);
                 }

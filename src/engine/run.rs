@@ -332,7 +332,7 @@ impl Life {
             // The place of a controller that ended is used by nobody again. That of an embedded
             // one was cleared by `join` if it ended, and is its own otherwise.
             if !self.home.embedded {
-                place::clear(&self.home.directory);
+                place::clear_if_deserted(&self.home.directory);
             }
             (self.process.exit)(1)
         };

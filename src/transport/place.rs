@@ -14,6 +14,8 @@ use crate::wire::SessionId;
 const CONNECTION: &str = "connection";
 /// Name of the file that everybody locks who lives with the cluster.
 const MEMBERS: &str = "members";
+/// Name of the file that a standalone controller locks before it is there (`cluster/registry.py`).
+const RECORD: &str = "cluster.json";
 
 /// What is written in the connection file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +107,47 @@ pub fn clear(directory: &Path) {
     let _ = fs::remove_dir_all(directory);
 }
 
+/// The same, unless a controller lives there or is about to: whoever gives up waiting for one does not
+/// know that.
+pub fn clear_if_deserted(directory: &Path) {
+    let Ok(Some(_door)) = directory::lock(directory) else { return };
+    let record = match fs::File::open(directory.join(RECORD)) {
+        Ok(record) => record,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return clear(directory),
+        Err(_) => return,
+    };
+    if rustix::fs::flock(&record, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
+        clear(directory);
+    }
+}
+
 /// This host's name.
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_cleared_only_if_no_controller_lives_there_or_is_about_to() {
+        let made = tempfile::tempdir().expect("a directory");
+        let place = made.path().join("place");
+        prepare(&place).expect("it is made");
+        let door = directory::lock(&place).expect("it can be locked").expect("nobody has it");
+        clear_if_deserted(&place);
+        assert!(place.exists(), "a controller lives there");
+        drop(door);
+        let record = fs::File::create(place.join(RECORD)).expect("it is made");
+        let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::flock(&record, exclusive).expect("nobody has it");
+        clear_if_deserted(&place);
+        assert!(place.exists(), "one is about to");
+        drop(record);
+        clear_if_deserted(&place);
+        assert!(!place.exists());
+        clear_if_deserted(&place);
+        assert!(!place.exists(), "nothing is made there");
+    }
 }

@@ -84,8 +84,9 @@ class Client(Control, Waiting):
                 client whose connection broke goes on if it is back within that time.
             reconnect: Seconds to look for the controller of a standalone cluster when the
                 connection broke, or, when it was killed, for another that takes its place
-                (``oarlock start`` again); then everything ends with `ControllerLost`. None for as
-                long as its engines wait for it, 0 for not at all.
+                (``oarlock start`` again); then everything ends with `ControllerLost`. 0 for not at
+                all. None for as long as its engines wait for it, and for ten minutes while the
+                network does not lead to it.
             engines_timeout: The attribute of this name.
 
         Raises:

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -22,6 +22,10 @@ use crate::wire::{Before, FromClient, Hello, Message, Role, SessionId, ToClient,
 
 /// The first pause between two looks for a controller, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+
+/// How long a controller is looked for to which the network does not lead, unless the caller said how
+/// long: it waits for its clients for as long (`controller::gone`).
+const UNHEARD: Duration = Duration::from_secs(600);
 
 type Events = mpsc::Receiver<Event<ToClient>>;
 
@@ -43,6 +47,8 @@ pub struct Address {
 struct Line {
     outbox: RwLock<Outbox<FromClient>>,
     keeps: bool,
+    /// Nothing more is said, whatever session comes.
+    closed: AtomicBool,
 }
 
 impl Uplink for Arc<Line> {
@@ -85,7 +91,11 @@ impl Remote {
             lease => address.reconnect.unwrap_or(lease),
         };
         // Also who does not wait for another says what arrived, so that nobody keeps it.
-        let line = Line { outbox: RwLock::new(outbox), keeps: !accepted.lease.is_zero() };
+        let line = Line {
+            outbox: RwLock::new(outbox),
+            keeps: !accepted.lease.is_zero(),
+            closed: AtomicBool::new(false),
+        };
         let line = Arc::new(line);
         let core = Arc::new(Core::new(session, Box::new(line.clone()), bound));
         let poked = line.clone();
@@ -120,6 +130,8 @@ impl Remote {
     pub fn close(&self) {
         self.core.tell_taken();
         self.closing.notify_one();
+        // Before the look at the session that there is: whoever puts another in its place looks after that.
+        self.line.closed.store(true, Ordering::SeqCst);
         self.line.outbox.read().close();
         if let Some(drive) = self.core.drive() {
             drive.need();
@@ -204,14 +216,18 @@ impl Life {
             }
             core.set_away(true);
             let followed = tokio::select! {
-                followed = self.follow() => followed,
+                biased;
                 () = self.closing.notified() => Err("the client was closed".to_owned()),
+                followed = self.follow() => followed,
             };
             match followed {
                 Ok(Connected { accepted, outbox, events: others, member }) => {
                     self.controller.store(accepted.pid, Ordering::Relaxed);
                     (self.accepted, self.member) = (accepted, member);
                     core.submit_again(|| *self.line.outbox.write() = outbox);
+                    if self.line.closed.load(Ordering::SeqCst) {
+                        self.line.outbox.read().close();
+                    }
                     core.set_away(false);
                     events = others;
                 }
@@ -222,36 +238,48 @@ impl Life {
 
     /// Looks for the controller, or the one that follows if it was killed, for as long as one may come.
     async fn follow(&self) -> Result<Connected, String> {
-        let Accepted { controller, number, .. } = self.accepted;
+        let Accepted { controller, number, far, .. } = self.accepted;
         let before = Before { controller, number, ticket: 0, running: None };
-        let seconds = self.others.as_secs_f64();
-        let nobody = || format!("no other came within {seconds} s");
-        let deadline = Instant::now() + self.others;
+        let longer = far && self.address.reconnect.is_none();
+        let unheard = if longer { self.others.max(UNHEARD) } else { self.others };
+        let begun = Instant::now();
+        // Since when it is known, without a break, that none is there.
+        let mut none_since = Some(begun);
         let mut pause = PAUSE.0;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = (begun + unheard).saturating_duration_since(Instant::now());
             let patience = place::attempt(&self.address.directory).min(left);
-            match self.address.connect(self.session, Some(before.clone()), patience).await {
-                Ok(connected) if connected.accepted.resumed => return Ok(connected),
-                Ok(connected) if connected.accepted.controller == controller => {
-                    return Err(
-                        "the controller lives and has given this client up: its lease ended \
+            let (deadline, nobody) =
+                match self.address.connect(self.session, Some(before.clone()), patience).await {
+                    Ok(connected) if connected.accepted.resumed => return Ok(connected),
+                    Ok(connected) if connected.accepted.controller == controller => {
+                        return Err(
+                            "the controller lives and has given this client up: its lease ended \
                                 before its tasks did, or it was away for more than 10 minutes; a \
                                 new client can ask for the results by msg_id"
-                            .to_owned(),
-                    );
-                }
-                Ok(_) => return Err("the one that is there now knows nothing of it".to_owned()),
-                Err(error @ (ConnectError::Refused { .. } | ConnectError::NotOurs { .. })) => {
-                    return Err(error.to_string());
-                }
-                Err(_) if !self.address.directory.exists() => {
-                    return Err("nobody waits for another any more".to_owned());
-                }
-                Err(_) => {}
-            }
+                                .to_owned(),
+                        );
+                    }
+                    Ok(_) => return Err("the one that is there now knows nothing of it".to_owned()),
+                    Err(error @ (ConnectError::Refused { .. } | ConnectError::NotOurs { .. })) => {
+                        return Err(error.to_string());
+                    }
+                    Err(_) if !self.address.directory.exists() => {
+                        return Err("nobody waits for another any more".to_owned());
+                    }
+                    Err(ConnectError::Unreachable { .. } | ConnectError::Timeout { .. }) => {
+                        none_since = None;
+                        let text = "it could not be reached within";
+                        (begun + unheard, format!("{text} {} s", unheard.as_secs_f64()))
+                    }
+                    Err(_) => {
+                        let since = *none_since.get_or_insert_with(Instant::now);
+                        let text = "no other came within";
+                        (since + self.others, format!("{text} {} s", self.others.as_secs_f64()))
+                    }
+                };
             if Instant::now() + pause >= deadline {
-                return Err(nobody());
+                return Err(nobody);
             }
             sleep(transport::jittered(pause)).await;
             pause = PAUSE.1.min(pause * 2);

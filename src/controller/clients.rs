@@ -96,6 +96,8 @@ impl Clients {
         if comes {
             (client.alive, client.lease) = (true, lease);
             (client.awaited, client.lapsed) = (None, false);
+            // It says its own, if that is another.
+            client.patience = PATIENCE;
         }
         comes
     }

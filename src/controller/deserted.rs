@@ -42,6 +42,13 @@ impl Deserted {
     pub(crate) fn look_anew(&mut self) {
         self.noticed = false;
     }
+
+    /// A client comes back: it waits from now on, if it waits.
+    pub(crate) fn wait_anew(&mut self, client: ClientId, now: u64) {
+        if let Some(wait) = self.waits.get_mut(&client) {
+            wait.since = now;
+        }
+    }
 }
 
 impl State {

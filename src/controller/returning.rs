@@ -132,6 +132,7 @@ impl Turn<'_> {
         if self.state.clients.revive(client, session, lease) {
             self.state.leases.retain(|(_, gone)| *gone != client);
             self.state.awaited.retain(|(_, gone)| *gone != client);
+            self.state.deserted.wait_anew(client, self.now.mono);
             let engines = self.state.engines_told();
             self.tell_client(client, Message::bare(ToClient::Engines(engines)));
         } else {

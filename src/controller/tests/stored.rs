@@ -361,3 +361,20 @@ fn an_attempt_before_one_that_is_in_doubt_costs_nothing_when_it_is_told_again() 
     let out = world.on(Event::FromEngine(EngineId(4), Message { head, parts: parts(&["x"]) }));
     assert_eq!(records(&out), [], "{out:?}");
 }
+
+#[test]
+fn a_client_that_comes_back_waits_for_engines_as_long_as_any_other() {
+    let (mut world, _) = again(restored(vec![pending(START, &[(0, 1)])], &[]));
+    let minute = 60_000 * MS;
+    world.pass(5 * minute);
+    let client = ClientId(0);
+    world.on(Event::ClientBack { client, session: session(0), lease: u64::MAX });
+    world.on(Event::AskedAgain(client, 0..1));
+    world.client(0, Message::bare(FromClient::Back));
+    world.pass(minute - MS);
+    world.on(Event::Tick);
+    assert_eq!(world.reactor.pending(), 1);
+    world.pass(MS);
+    world.on(Event::Tick);
+    assert_eq!(world.reactor.pending(), 0);
+}

@@ -1,7 +1,7 @@
 //! How much memory a process uses, and how much it may.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes of a process that are in memory, those it shares with others included; none if it is not
 /// there.
@@ -23,17 +23,29 @@ pub fn allowed(pid: u32) -> u64 {
 /// What its control groups grant a process, if they limit it.
 fn granted(pid: u32) -> Option<u64> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"));
-    let root = Path::new("/sys/fs/cgroup");
-    let mut place = root.join(path.unwrap_or_default());
-    // The older kind has a tree of its own for memory.
-    let older = root.join("memory/memory.limit_in_bytes");
-    let mut least = read(&older);
-    while place.starts_with(root) {
-        least = [least, read(&place.join("memory.max"))].into_iter().flatten().min();
-        place.pop();
+    places(&groups).iter().filter_map(|file| read(file)).min()
+}
+
+/// The files that may limit a member of these groups: of each group and of all above it, of both kinds.
+/// In a container the path of a group may be one of the host's, and only that of the root is there.
+fn places(groups: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(kinds), Some(group)) = (fields.next(), fields.next()) else { continue };
+        let (root, file) = if kinds.is_empty() {
+            ("/sys/fs/cgroup", "memory.max")
+        } else if kinds.split(',').any(|kind| kind == "memory") {
+            // The older kind has a tree of its own for memory.
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        } else {
+            continue;
+        };
+        let place = Path::new(root).join(group.trim_start_matches('/'));
+        let above = place.ancestors().take_while(|above| above.starts_with(root));
+        files.extend(above.map(|above| above.join(file)));
     }
-    least
+    files
 }
 
 fn read(file: &Path) -> Option<u64> {
@@ -50,6 +62,22 @@ mod tests {
         let used = resident(own).unwrap();
         assert!(used > 100_000, "{used}");
         assert!(used < allowed(own), "{used}");
+    }
+
+    #[test]
+    fn limits_are_sought_in_the_group_and_in_all_above_it_of_either_kind() {
+        let found = places("9:name=systemd:/\n4:cpu,memory:/a:b\n0::/c/d\n");
+        let found: Vec<_> = found.iter().filter_map(|path| path.to_str()).collect();
+        assert_eq!(
+            found,
+            [
+                "/sys/fs/cgroup/memory/a:b/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                "/sys/fs/cgroup/c/d/memory.max",
+                "/sys/fs/cgroup/c/memory.max",
+                "/sys/fs/cgroup/memory.max",
+            ]
+        );
     }
 
     #[test]

@@ -83,14 +83,16 @@ class Control:
             targets: ``'all'``, an engine id, or a list of ids.
 
         Returns:
-            ``{<id>: {'state': s, 'silent': t, 'busy': b, 'memory': m, 'memory_limit': l, 'pid': p,
-            'host': h}, ...}``. The state is
+            ``{<id>: {'state': s, 'silent': t, 'busy': b, 'memory': m, 'memory_limit': l,
+            'memory_warning': w, 'pid': p, 'host': h}, ...}``. The state is
             ``'alive'``, or ``'suspect'`` when the last sign of life is longer ago than the
             cluster's ``suspect_after``; ``silent`` is how long ago, and ``busy`` how long the
             present task has been running there, both in seconds. ``busy`` is None without a task.
             ``memory`` is what its process has in memory, in bytes, large arrays that it shares with
             others included; ``memory_limit`` is what it and others in its control group, or on the
-            host, may have together. Both are None when nobody knows.
+            host, may have together. Both are None when nobody knows. ``memory_warning`` is whether
+            the former reached 80 % of the latter and has not been below 70 % since; when that
+            begins, who waits is also told by a warning of the logger ``oarlock``.
             For an engine id just its inner dict.
 
         Raises:
@@ -108,7 +110,7 @@ class Control:
         engines, _ = self._ask("engine_status")
         known = {number: (pid, host) for number, _, pid, host in self._core.engines()}
         status = {}
-        for number, silent, suspect, busy, memory, limit in engines:
+        for number, silent, suspect, busy, (memory, limit, scarce) in engines:
             if wanted is None or number in wanted:
                 pid, host = known.get(number, (None, None))
                 state = "suspect" if suspect else "alive"
@@ -118,6 +120,7 @@ class Control:
                     "busy": busy,
                     "memory": memory,
                     "memory_limit": limit,
+                    "memory_warning": scarce,
                     "pid": pid,
                     "host": host,
                 }

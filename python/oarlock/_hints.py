@@ -27,6 +27,33 @@ def say_away(away: bool) -> None:
     logging.getLogger("oarlock").warning("oarlock: %s", text)
 
 
+def say_scarce(engine: int, pid: int, host: str, used: int, allowed: int) -> None:
+    """Tell a person who waits that an engine comes near the memory that it may have."""
+    import logging
+
+    logging.getLogger("oarlock").warning(
+        "oarlock: engine %d (process %d on %s) has %s in memory, %.0f %% of the %s that it and"
+        " others with it may have; beyond that the kernel ends it, and its task fails with"
+        " EngineLost or, if it has retries, is run again elsewhere; hint: give each task less at"
+        " once, or `del` what tasks keep there; rc.engine_status() tells who has how much",
+        engine,
+        pid,
+        host,
+        _size(used),
+        100 * used / max(allowed, 1),
+        _size(allowed),
+    )
+
+
+def _size(count: float) -> str:
+    """A number of bytes, in words."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
 def why_nothing_runs(client: "Client") -> str:
     """Why the tasks of a client wait, with what helps, when no engine is there; else empty.
 

@@ -297,7 +297,8 @@ class Client:
     def request(self, kind: str, argument: Any = None, timeout: float | None = None) -> Any:
         """'queue_status' -> (unassigned, [(engine, queue, tasks, completed)]), 'history' -> msg_ids,
         'purge' (msg_ids or None), 'shutdown' and 'restart' (engine ids),
-        'engine_status' -> ([(engine, silent, suspect, busy, memory, memory_limit)], failed starts), 'signal' ((ids, number)), 'stop',
+        'engine_status' -> ([(engine, silent, suspect, busy, (memory, memory_limit, scarce))],
+        failed starts), 'signal' ((ids, number)), 'stop',
         'engines_timeout' (seconds or None: how long tasks wait while no engine is there).
         Raises RuntimeError with the controller's reason, TimeoutError."""
     def forget_token(self, token: int) -> None:

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::client::Core;
+use crate::client::{Alarm, Core};
 
 /// The longest a blocking call goes without looking for signals.
 const SLICE: Duration = Duration::from_millis(50);
@@ -70,19 +70,43 @@ fn wait_and(
     }
 }
 
-/// As [`wait`], for what comes from a controller: a person who waits is told when that is gone, and
-/// when another has taken its place.
+/// As [`wait`], for what comes from a controller: a person who waits is told when that is gone, when
+/// another has taken its place, and which engines come near the memory they may have.
 pub(crate) fn wait_for(
     py: Python<'_>,
     core: &Core,
     timeout: Option<f64>,
     step: impl FnMut(Instant) -> bool + Send,
 ) -> PyResult<bool> {
-    wait_and(py, timeout, step, || {
+    let over = wait_and(py, timeout, step, || {
+        say_alarms(py, core)?;
         let Some(away) = core.away_changed() else { return Ok(()) };
         py.import("oarlock._hints")?.call_method1("say_away", (away,))?;
         Ok(())
-    })
+    })?;
+    // Also of tasks so short that no wait lasts.
+    say_alarms(py, core)?;
+    Ok(over)
+}
+
+/// As [`wait`], where nobody waits but something is to be done for people later: of engines that come
+/// near the memory they may have they are told here too.
+pub(crate) fn wait_aside(
+    py: Python<'_>,
+    core: &Core,
+    timeout: Option<f64>,
+    step: impl FnMut(Instant) -> bool + Send,
+) -> PyResult<bool> {
+    wait_and(py, timeout, step, || say_alarms(py, core))
+}
+
+/// Tells a person of engines that come near the memory they may have.
+fn say_alarms(py: Python<'_>, core: &Core) -> PyResult<()> {
+    for Alarm { engine, used, allowed } in core.take_alarms() {
+        let about = (engine.id.0, engine.pid, engine.host, used, allowed);
+        py.import("oarlock._hints")?.call_method1("say_scarce", about)?;
+    }
+    Ok(())
 }
 
 /// `None` and negative numbers mean for ever, as does what no clock can count to.

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Condvar, Mutex};
 
 use super::again::Again;
+use super::alarms::{Alarm, Alarms};
 use super::batch::{Batch, Ended, State};
 use super::bell::{Countdown, Tokens};
 use super::books::Engines;
@@ -57,6 +58,7 @@ pub struct Core {
     /// Whether there is no session at the moment, and whether the user was told so.
     away: AtomicBool,
     told_away: AtomicBool,
+    pub(super) alarms: Alarms,
     pub(super) tokens: Arc<Tokens>,
     pub(super) notices: Mutex<HashMap<u64, Arc<Countdown>>>,
     pub(super) in_flight: AtomicU64,
@@ -98,6 +100,7 @@ impl Core {
             engines_changed: Condvar::new(),
             replies: Mutex::default(),
             replied: Condvar::new(),
+            alarms: Alarms::default(),
             tokens: Arc::default(),
             notices: Mutex::default(),
             in_flight: AtomicU64::new(0),
@@ -173,12 +176,20 @@ impl Core {
                 }
             }
             ToClient::Engines(list) => {
+                self.alarms.retain(&list);
                 let mut engines = self.engines.lock();
                 engines.sessions.extend(list.iter().map(|engine| (engine.id, engine.session)));
                 engines.list = list;
                 engines.list.sort_unstable_by_key(|engine| engine.id);
                 engines.version += 1;
                 self.engines_changed.notify_all();
+            }
+            ToClient::Memory { engine, scarce: false, .. } => self.alarms.relax(engine),
+            ToClient::Memory { engine, used, allowed, .. } => {
+                let engines = self.engines.lock();
+                if let Some(engine) = engines.list.iter().find(|known| known.id == engine) {
+                    self.alarms.enter(Alarm { engine: engine.clone(), used, allowed });
+                }
             }
             ToClient::Reply { id, body } => {
                 let mut replies = self.replies.lock();

@@ -5,6 +5,7 @@
 //! Who talks to it: `bindings` from the user's threads, the I/O thread with what arrives.
 
 mod again;
+mod alarms;
 pub mod batch;
 pub mod bell;
 mod books;
@@ -24,6 +25,7 @@ pub mod tasks;
 #[cfg(test)]
 mod testing;
 
+pub use self::alarms::Alarm;
 pub use self::batch::State;
 pub use self::core::{Core, Lifetime, Uplink};
 pub use self::log::Log;

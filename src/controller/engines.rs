@@ -1,5 +1,6 @@
 //! The engines there are, what each holds, and how fast it has been.
 
+use crate::memory::Usage;
 use crate::wire::{EngineId, EngineInfo};
 
 use super::hash::Set;
@@ -85,6 +86,8 @@ pub(crate) struct Cold {
     pub(crate) funcs: Set<u32>,
     /// The highest ticket it was given by a controller before this one.
     pub(crate) before: u64,
+    /// What it said when it came near the memory that it may have; none if it is not near.
+    pub(crate) scarce: Option<Usage>,
     pub(crate) info: EngineInfo,
 }
 
@@ -114,6 +117,7 @@ impl Engine {
             lanes: Vec::new(),
             funcs: Set::default(),
             before: 0,
+            scarce: None,
             info,
         };
         Self {

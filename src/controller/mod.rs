@@ -6,7 +6,7 @@
 //! [`Reactor::handle`] with the time, and carries out the [`Effect`]s in their order.
 //!
 //! - `event`: what may happen, and what may be done about it.
-//! - `reactor`, `submit`, `report`, `request`: one function per event.
+//! - `reactor`, `submit`, `report`, `request`, `scarce`: one function per event.
 //! - `schedule`, `lanes`, `ranks`: which engine gets which task, and what is taken back.
 //! - `resume`, `comeback`, `receipts`, `spent`: what lets a controller go on where one that was killed ended.
 //! - `gone`, `returning`: clients that are gone, and those that come back.
@@ -60,6 +60,7 @@ mod resume;
 mod returning;
 mod revive;
 mod run;
+mod scarce;
 mod schedule;
 mod send;
 mod settle;

@@ -153,6 +153,7 @@ impl Turn<'_> {
         }
         let engines = self.state.engines_told();
         self.tell_client(client, Message::bare(ToClient::Engines(engines)));
+        self.tell_scarce(client);
     }
 
     fn on_engine_joined(&mut self, info: EngineInfo) {

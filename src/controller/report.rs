@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use crate::memory::Usage;
 use crate::wire::{EngineId, FromEngine, Message, Parts, Stamp, Status, TaskId, ToClient};
 
 use super::event::Effect;
@@ -29,6 +30,9 @@ impl Turn<'_> {
             }
             FromEngine::Returned(ids) => self.on_returned(engine, &ids),
             FromEngine::Back(ids) => self.on_all_told(engine, ids),
+            FromEngine::Memory { used, allowed, scarce } => {
+                self.on_memory(engine, Usage { used, allowed }, scarce);
+            }
         }
     }
 

@@ -102,14 +102,16 @@ impl Turn<'_> {
         let engines = self.state.engines.iter().map(|engine| {
             let since = self.now.mono.saturating_sub(engine.front_since);
             let busy = (engine.held() > 0).then_some(since as f64 / 1e9);
-            let (memory, memory_limit) = (None, None);
+            // As it said itself; whoever can look knows better.
+            let said = engine.cold.scarce;
             Health {
                 id: engine.cold.info.id,
                 silent: 0.0,
                 suspect: false,
                 busy,
-                memory,
-                memory_limit,
+                memory: said.map(|usage| usage.used),
+                memory_limit: said.map(|usage| usage.allowed),
+                scarce: said.is_some(),
             }
         });
         engines.collect()

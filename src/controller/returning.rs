@@ -135,6 +135,7 @@ impl Turn<'_> {
             self.state.deserted.wait_anew(client, self.now.mono);
             let engines = self.state.engines_told();
             self.tell_client(client, Message::bare(ToClient::Engines(engines)));
+            self.tell_scarce(client);
         } else {
             self.on_client_joined(client, session, lease);
         }

@@ -323,8 +323,10 @@ impl Shell {
                         let silence = peer.outbox.silence();
                         engine.silent = silence.as_secs_f64();
                         engine.suspect = silence >= self.processes.care.patience.suspect;
-                        engine.memory = usage::resident(peer.pid);
-                        engine.memory_limit = engine.memory.map(|_| usage::allowed(peer.pid));
+                        if let Some(used) = usage::resident(peer.pid) {
+                            engine.memory = Some(used);
+                            engine.memory_limit = Some(usage::allowed(peer.pid));
+                        }
                     }
                 }
                 let body = Reply::EngineStatus(health, self.processes.seats.failures());

@@ -9,6 +9,7 @@ mod home;
 mod kept;
 mod output;
 mod run;
+mod session;
 mod slot;
 #[cfg(test)]
 mod testing;

@@ -3,22 +3,21 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rustix::process::{Signal, getpid, kill_process};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::home::{Events, Home, Joined, Past, Search, ended};
+use super::home::{Home, Joined, Past, Search};
 use super::kept::Kept;
+use super::session::{Happened, Joining, Session, join, next};
 use super::slot::{ANNOUNCE_AFTER, Look, Slot, Work};
+use crate::memory::{Usage, Watch};
 use crate::transport::{self, Accepted, CloseReason, Drive, Event, Outbox, PushError, place};
 use crate::wire::limits::{FORCED, QUEUED_MAX};
 use crate::wire::{FromEngine, Message, Parts, Status, ToEngine, Underway};
@@ -189,21 +188,14 @@ struct Life {
     asked: bool,
     /// Whether the main thread has ended and wants its last words delivered.
     leaving: bool,
+    /// Whether this process comes near the memory that it may have.
+    memory: Watch,
     /// When to look at the running task again.
     report_at: Option<Instant>,
     /// When the process ends even if its main thread does not, and its exit status then.
     end_at: Option<Instant>,
     status: i32,
 }
-
-/// What moves a session along.
-struct Session {
-    events: Events,
-    /// See [`Joined`].
-    controller: Option<AsyncFd<OwnedFd>>,
-}
-
-type Joining = Pin<Box<dyn Future<Output = io::Result<Joined>> + Send>>;
 
 impl Life {
     fn new(
@@ -213,8 +205,8 @@ impl Life {
         joined: Joined,
         patience: Duration,
     ) -> Self {
-        let Joined { accepted, identity, events, controller, member, .. } = joined;
-        let session = Some(Session { events, controller });
+        let Joined { accepted, identity, outbox, events, controller, member, .. } = joined;
+        let session = Some(Session { events, controller, outbox });
         let past = Past { accepted, identity };
         Self {
             shared,
@@ -227,6 +219,7 @@ impl Life {
             member,
             asked: false,
             leaving: false,
+            memory: Watch::default(),
             report_at: None,
             end_at: None,
             status: 0,
@@ -245,6 +238,7 @@ impl Life {
                     Happened::Said(None) => return,
                     // What it sent before is still read: the session ends when all is taken.
                     Happened::ControllerEnded => self.shared.outbox.read().abort(),
+                    Happened::Tick => self.look_at_memory(),
                 },
                 joined = join(self.joining.as_mut()) => self.joined(joined),
                 () = self.shared.leave.notified(), if !self.leaving => {
@@ -278,6 +272,15 @@ impl Life {
         (self.asked, self.status) = (true, FORCED);
         self.end_at = Some(Instant::now() + GRACE);
         self.shared.outbox.read().close();
+    }
+
+    /// Says when this process comes near the memory that it may have.
+    fn look_at_memory(&mut self) {
+        let Some(Usage { used, allowed }) = Usage::own() else { return };
+        if let Some(scarce) = self.memory.look(Usage { used, allowed }) {
+            let head = FromEngine::Memory { used, allowed, scarce };
+            push(&self.shared, Message::bare(head), Outbox::push);
+        }
     }
 
     fn take(&mut self, messages: Vec<Message<ToEngine>>) {
@@ -356,10 +359,11 @@ impl Life {
             } else {
                 kept.keep(!accepted.lease.is_zero());
             }
-            *current = outbox;
+            *current = outbox.clone();
         }
+        self.memory.tell_again();
         self.shared.id.store(accepted.number, Ordering::Relaxed);
-        self.session = Some(Session { events, controller });
+        self.session = Some(Session { events, controller, outbox });
         self.member = member;
         self.past = Past { accepted, identity };
         self.report_at.get_or_insert(Instant::now() + ANNOUNCE_AFTER);
@@ -370,30 +374,5 @@ impl Life {
 fn signal_self(number: i32) {
     if let Some(signal) = Signal::from_named_raw(number) {
         let _ = kill_process(getpid(), signal);
-    }
-}
-
-enum Happened {
-    Said(Option<Event<ToEngine>>),
-    ControllerEnded,
-}
-
-/// What happens next in a session; nothing without one.
-async fn next(session: Option<&mut Session>) -> Happened {
-    let Some(session) = session else { return std::future::pending().await };
-    tokio::select! {
-        event = session.events.recv() => Happened::Said(event),
-        () = ended(session.controller.as_ref()) => {
-            session.controller = None;
-            Happened::ControllerEnded
-        }
-    }
-}
-
-/// The session that is being joined; for ever if there is none.
-async fn join(joining: Option<&mut Joining>) -> io::Result<Joined> {
-    match joining {
-        Some(joining) => joining.await,
-        None => std::future::pending().await,
     }
 }

@@ -15,7 +15,7 @@
 //! - `borrowed`: segments of others; `house`: what this process has of all that, and forks;
 //! - `pages`: whether a private mapping was written to;
 //! - `tally`: how far a process has come, told through memory;
-//! - `usage`: how much memory a process has, and may have.
+//! - `usage`: how much memory a process has, and may have; `watch`: whether the one comes near the other.
 
 mod borrowed;
 mod fresh;
@@ -28,6 +28,7 @@ mod pool;
 mod segment;
 mod tally;
 pub mod usage;
+mod watch;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use bytes::Bytes;
 pub use borrowed::{BorrowError, can_borrow};
 pub use house::{Presence, trim};
 pub use tally::Tally;
+pub use watch::{Usage, Watch};
 
 use borrowed::Borrowed;
 use header::{Header, TOKEN};

@@ -95,6 +95,12 @@ impl<Out: Head> Outbox<Out> {
         self.shared.silence()
     }
 
+    /// Waits for the next beat of the session, given or not: something small can be done now and then
+    /// without a wake-up of its own. For one at a time; may be dropped and called again.
+    pub async fn tick(&self) {
+        self.shared.tick.notified().await;
+    }
+
     /// Whether the session has ended.
     pub fn is_closed(&self) -> bool {
         self.shared.is_ended()
@@ -119,6 +125,8 @@ pub(crate) struct Shared {
     pub(crate) flow: Mutex<Flow>,
     /// Wakes the writer.
     pub(crate) wake: Notify,
+    /// Wakes who has something to do at each beat.
+    pub(crate) tick: Notify,
     /// Wakes who waits for room in the queue.
     pub(crate) drained: Condvar,
     /// Whether anything arrived since the last tick.
@@ -146,6 +154,7 @@ impl Shared {
         let shared = Self {
             flow: Mutex::default(),
             wake: Notify::new(),
+            tick: Notify::new(),
             drained: Condvar::new(),
             heard: AtomicBool::new(false),
             busy: AtomicBool::new(false),

@@ -102,6 +102,7 @@ impl<S: Sender, B: FnMut() + Send + 'static> Writer<S, B> {
 
     fn tick(&mut self) -> Result<(), CloseReason> {
         memory::trim();
+        self.shared.tick.notify_one();
         self.ticks = self.ticks.wrapping_add(1);
         self.unheard = if self.shared.was_heard() { 0 } else { self.unheard.saturating_add(1) };
         self.shared.bound_silence(self.period.saturating_mul(self.unheard.saturating_add(1)));

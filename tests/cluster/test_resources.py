@@ -11,6 +11,7 @@ import pytest
 import oarlock
 
 from .conftest import PATIENCE
+from .far import Far, wait_until
 
 MIB = 1024 * 1024
 
@@ -57,6 +58,115 @@ def test_an_engine_that_is_out_of_memory_ends_and_the_others_go_on(new_client, m
     assert "SIGKILL" in str(error) or "out of memory" in str(error)
     assert others.get(PATIENCE)[0] == 100
     assert rc[1].apply_sync(abs, -1) == 1
+
+
+# --- near its memory
+
+
+# Engines look at themselves when they give a sign of life: so five times a second.
+OFTEN = {"suspect_after": 0.6, "lost_after": 20.0}
+
+
+def fill(group, share):
+    """Keep so much that this process has that share of the 200 MiB it is granted."""
+    import resource
+    from pathlib import Path
+
+    import __main__
+
+    __main__.kept = None
+    with open(group, "w") as file:
+        file.write("0")  # whoever writes
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    __main__.kept = b"x" * (int(200 * 2**20 * share) - resident)
+
+
+def told(caplog):
+    return [entry.getMessage() for entry in caplog.records if entry.name == "oarlock"]
+
+
+def test_an_engine_near_its_memory_is_named_once_and_again_after_it_was_far(
+    memory_group, new_client, caplog
+):
+    rc = new_client(2, **OFTEN)
+
+    def warned(times):
+        # Waits so short that only their ends can tell.
+        assert rc[:].apply_sync(abs, -1) == [1, 1]
+        return len(told(caplog)) >= times
+
+    for times in (1, 2):
+        rc[0].apply_sync(fill, str(memory_group), 0.85)
+        wait_until(lambda times=times: warned(times), "the warning")
+        status = rc.engine_status()
+        assert [status[engine]["memory_warning"] for engine in (0, 1)] == [True, False]
+        rc[0].apply_sync(fill, str(memory_group), 0.74)
+        rc[0].apply_sync(fill, str(memory_group), 0.85)
+        rc[0].apply_sync(fill, str(memory_group), 0.4)
+        wait_until(lambda: not rc.engine_status(0)["memory_warning"], "it is far again")
+    assert len(told(caplog)) == 2
+    pid, host = (status[0][what] for what in ("pid", "host"))
+    for text in told(caplog):
+        assert f"engine 0 (process {pid} on {host}) has " in text
+        assert " MiB in memory, 8" in text
+        assert "of the 200 MiB" in text
+        assert "EngineLost" in text
+        assert "hint: " in text
+
+
+def test_who_waits_for_one_long_task_or_is_called_back_is_told_of_its_memory(
+    memory_group, new_client, caplog, gate
+):
+    rc = new_client(2, **OFTEN)
+    hold = gate.hold
+
+    def grow(group):
+        fill(group, 0.85)
+        return hold(1)
+
+    result = rc[0].apply_async(grow, str(memory_group))
+    gate.wait_begun()
+    while not told(caplog):
+        assert not result.wait(0.2)
+    gate.release()
+    assert result.get(PATIENCE) == 1
+    rc[0].apply_sync(fill, str(memory_group), 0)
+    caplog.clear()
+    result = rc[1].apply_async(grow, str(memory_group))
+    gate.wait_begun()
+    done = threading.Event()
+    result.add_done_callback(lambda _: done.set())
+    wait_until(lambda: told(caplog), "the warning, though nobody waits in the client")
+    gate.release()
+    assert done.wait(PATIENCE)
+
+
+def test_an_engine_behind_a_network_tells_of_its_memory_itself(
+    leaks, tmp_path, memory_group, caplog
+):
+    far = Far(tmp_path, engines=0)
+    try:
+        engine = far.engine()
+        with far.client() as rc:
+            rc.wait_for_engines(1, timeout=PATIENCE)
+            assert rc.engine_status(0)["memory"] is None
+            rc[0].apply_sync(fill, str(memory_group), 0.85)
+            wait_until(lambda: rc.engine_status(0)["memory_warning"], "the warning")
+            status = rc.engine_status(0)
+            assert 160 * MIB <= status["memory"] <= 200 * MIB
+            assert status["memory_limit"] == 200 * MIB
+            assert rc[0].apply_sync(abs, -1) == 1
+            assert f"(process {engine.pid} on " in told(caplog)[0]
+            # Who comes later hears of it, too.
+            with far.client() as other:
+                assert other[0].apply_sync(abs, -1) == 1
+            assert len(told(caplog)) == 2
+    finally:
+        far.end()
+    leaks.check()
+
+
+# --- what else a task can take
 
 
 def test_an_engine_whose_task_closes_its_connections_is_lost_and_says_why(new_client):

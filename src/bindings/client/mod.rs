@@ -361,7 +361,7 @@ impl PyClient {
     fn next_tokens(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Vec<u64>> {
         self.born.check(py)?;
         let mut tokens = Vec::new();
-        wait::wait(py, timeout, |until| match self.core.next_tokens(until) {
+        wait::wait_aside(py, &self.core, timeout, |until| match self.core.next_tokens(until) {
             Some(some) => {
                 tokens = some;
                 !tokens.is_empty()

@@ -94,7 +94,10 @@ fn answer(py: Python<'_>, reply: Reply) -> PyResult<Bound<'_, PyAny>> {
             .into_any())
         }
         Reply::EngineStatus(engines, failures) => {
-            let told = |e: Health| (e.id.0, e.silent, e.suspect, e.busy, e.memory, e.memory_limit);
+            let told = |e: Health| {
+                let memory = (e.memory, e.memory_limit, e.scarce);
+                (e.id.0, e.silent, e.suspect, e.busy, memory)
+            };
             let engines = engines.into_iter().map(told);
             Ok((engines.collect::<Vec<_>>(), failures).into_pyobject(py)?.into_any())
         }

@@ -11,6 +11,7 @@ mod random;
 mod requests;
 mod resume;
 mod returning;
+mod scarce;
 mod scheduling;
 mod smoke;
 mod spent;

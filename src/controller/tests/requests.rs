@@ -118,6 +118,7 @@ fn what_keeps_engines_busy_is_told_by_whoever_knows_their_silence() {
         busy,
         memory: None,
         memory_limit: None,
+        scarce: false,
     };
     let health = vec![health(0, None), health(1, Some(0.005))];
     assert_eq!(out, [Effect::TellHealth(ClientId(0), 7, health)]);

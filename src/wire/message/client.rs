@@ -139,4 +139,16 @@ pub enum ToClient {
         /// The answer.
         body: Reply,
     },
+    /// An engine has come near the memory that it may have, or is no longer near it; the former is
+    /// told at the start too.
+    Memory {
+        /// The engine.
+        engine: EngineId,
+        /// As the engine said, see [`FromEngine::Memory`](super::FromEngine::Memory).
+        used: u64,
+        /// See `used`.
+        allowed: u64,
+        /// See `used`.
+        scarce: bool,
+    },
 }

@@ -91,4 +91,13 @@ pub enum FromEngine {
     /// I came back from the controller before this one, and tell again how these tasks ended, which
     /// it may not have passed on; of what else it gave me nothing was begun.
     Back(Vec<TaskId>),
+    /// My process has come near the memory that it may have, or is no longer near it.
+    Memory {
+        /// Bytes of it that are in memory.
+        used: u64,
+        /// Bytes that it and others in its control groups may use.
+        allowed: u64,
+        /// Whether that is near.
+        scarce: bool,
+    },
 }

@@ -58,6 +58,8 @@ pub struct Health {
     pub memory: Option<u64>,
     /// Bytes that it and others in its control groups may use.
     pub memory_limit: Option<u64>,
+    /// Whether it said that this is near.
+    pub scarce: bool,
 }
 
 /// The answer to a [`Request`].

@@ -17,7 +17,7 @@ use super::home::{Home, Joined, Past, Search};
 use super::kept::Kept;
 use super::session::{Happened, Joining, Session, join, next};
 use super::slot::{ANNOUNCE_AFTER, Look, Slot, Work};
-use crate::memory::{Usage, Watch};
+use crate::memory::{Gauge, Usage, Watch};
 use crate::transport::{self, Accepted, CloseReason, Drive, Event, Outbox, PushError, place};
 use crate::wire::limits::{FORCED, QUEUED_MAX};
 use crate::wire::{FromEngine, Message, Parts, Status, ToEngine, Underway};
@@ -190,6 +190,8 @@ struct Life {
     leaving: bool,
     /// Whether this process comes near the memory that it may have.
     memory: Watch,
+    /// What it has, and may have.
+    gauge: Gauge,
     /// When to look at the running task again.
     report_at: Option<Instant>,
     /// When the process ends even if its main thread does not, and its exit status then.
@@ -220,6 +222,7 @@ impl Life {
             asked: false,
             leaving: false,
             memory: Watch::default(),
+            gauge: Gauge::default(),
             report_at: None,
             end_at: None,
             status: 0,
@@ -276,8 +279,9 @@ impl Life {
 
     /// Says when this process comes near the memory that it may have.
     fn look_at_memory(&mut self) {
-        let Some(Usage { used, allowed }) = Usage::own() else { return };
-        if let Some(scarce) = self.memory.look(Usage { used, allowed }) {
+        let Some(usage) = self.gauge.read() else { return };
+        if let Some(scarce) = self.memory.look(usage) {
+            let Usage { used, allowed } = usage;
             let head = FromEngine::Memory { used, allowed, scarce };
             push(&self.shared, Message::bare(head), Outbox::push);
         }

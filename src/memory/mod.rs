@@ -40,7 +40,7 @@ use bytes::Bytes;
 pub use borrowed::{BorrowError, can_borrow};
 pub use house::{Presence, trim};
 pub use tally::Tally;
-pub use watch::{Usage, Watch};
+pub use watch::{Gauge, Usage, Watch};
 
 use borrowed::Borrowed;
 use header::{Header, TOKEN};

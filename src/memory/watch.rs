@@ -19,15 +19,45 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Of this process; none if the system does not tell. Some 100 µs where control groups lie in each
-    /// other (measured on two busy cores): not a ten-thousandth of the time between two looks.
-    pub fn own() -> Option<Self> {
-        let pid = std::process::id();
-        Some(Self { used: usage::resident(pid)?, allowed: usage::allowed(pid) })
-    }
-
     fn has(self, percent: u64) -> bool {
         u128::from(self.used) * 100 >= u128::from(self.allowed) * u128::from(percent)
+    }
+}
+
+/// Reads what this process has and may have.
+///
+/// The files of control groups are behind a lock of the kernel for all of them, at which engines that look
+/// at the same moment wait for each other: two idle ones had 0.45 wake-ups a second more. So the limit
+/// is read again only when the process has changed, and now and then.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    /// As it was when the limit was read.
+    known: Option<Usage>,
+    /// Looks since then.
+    looks: u32,
+}
+
+/// Bytes by which a process has changed if it is not idle.
+const CHANGE: u64 = 1024 * 1024;
+/// Looks after which the limit is read whatever was.
+const LOOKS: u32 = 32;
+
+impl Gauge {
+    /// None if the system does not tell.
+    pub fn read(&mut self) -> Option<Usage> {
+        let pid = std::process::id();
+        Some(self.take(usage::resident(pid)?, || usage::allowed(pid)))
+    }
+
+    fn take(&mut self, used: u64, allowed: impl FnOnce() -> u64) -> Usage {
+        self.looks += 1;
+        let fresh = |known: &Usage| known.used.abs_diff(used) < CHANGE && self.looks < LOOKS;
+        if let Some(Usage { allowed, .. }) = self.known.filter(fresh) {
+            return Usage { used, allowed };
+        }
+        let usage = Usage { used, allowed: allowed() };
+        (self.known, self.looks) = (Some(usage), 0);
+        usage
     }
 }
 
@@ -89,6 +119,23 @@ mod tests {
     fn numbers_without_sense_are_borne() {
         assert!(Usage { used: u64::MAX, allowed: u64::MAX }.has(80));
         assert!(Usage { used: 0, allowed: 0 }.has(80));
-        assert!(Usage::own().is_some_and(|own| own.used > 0));
+    }
+
+    #[test]
+    fn the_limit_is_read_when_the_process_has_changed_and_now_and_then() {
+        let (mut gauge, mut read) = (Gauge::default(), 0);
+        let mut look = |used| {
+            let usage = gauge.take(used, || {
+                read += 1;
+                read
+            });
+            assert_eq!(usage.used, used);
+            usage.allowed
+        };
+        assert_eq!([0, CHANGE - 1, CHANGE, CHANGE + 1, 1].map(&mut look), [1, 1, 2, 2, 2]);
+        assert_eq!(look(0), 3, "it grew and shrank");
+        assert!((1..LOOKS).all(|_| look(0) == 3));
+        assert_eq!(look(0), 4);
+        assert!(Gauge::default().read().is_some_and(|own| own.used > 0 && own.used < own.allowed));
     }
 }

@@ -37,6 +37,10 @@ impl Turn<'_> {
         }
         let funcs = funcs.into_iter().map(|(id, body)| self.state.funcs.enter(id, body));
         let funcs: Vec<u32> = funcs.collect();
+        // They are held until all is there: the last task of one may end before that.
+        for func in &funcs {
+            self.state.funcs.get_mut(*func).owners += 1;
+        }
         let orders = Orders::of(&tasks, &outcomes);
         outcomes.sort_unstable_by_key(|outcome| outcome.completed.max(outcome.submitted));
         for outcome in outcomes {
@@ -57,6 +61,7 @@ impl Turn<'_> {
         }
         self.state.deserted.look_anew();
         for func in funcs {
+            self.state.funcs.get_mut(func).owners -= 1;
             self.drop_func(func);
         }
         for (client, ..) in clients {

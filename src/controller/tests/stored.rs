@@ -164,6 +164,19 @@ fn tasks_are_restored_in_the_order_of_their_submission() {
 }
 
 #[test]
+fn a_function_of_which_the_last_task_ends_while_it_is_restored_is_forgotten_once() {
+    let mut left = restored(vec![pending(START, &[(0, 1)])], &[]);
+    left.cancelled = vec![task(0, 0)];
+    let (world, out) = again(left);
+    assert_eq!(world.reactor.pending(), 0);
+    let funcs = records(&out).into_iter().filter_map(|record| match record {
+        Record::Forgotten(Forgotten { funcs, .. }) => Some(funcs),
+        _ => None,
+    });
+    assert_eq!(funcs.flatten().collect::<Vec<_>>(), [name(1)]);
+}
+
+#[test]
 fn a_task_that_was_given_to_an_engine_that_is_gone_is_in_doubt() {
     let mut world = World::with(STORED);
     world.on(Event::Inherited(vec![Inherited { info: info(3), given: vec![(1, task(0, 0), 1)] }]));

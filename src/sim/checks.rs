@@ -4,13 +4,18 @@
 //! of the sessions of its client. Only these attempts are *forgiven*: those of a task whose client was
 //! away for longer than its lease, if it comes to the next controller, since its tasks were cancelled;
 //! and those of a task whose outcome was purged, or dropped for want of room, before it arrived.
+//!
+//! Where there is a store none is forgiven: whatever a controller knows is written there first. Only a
+//! task whose outcome was told while there was no room at all may be given again.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::network::Line;
 use crate::client::State;
 use crate::wire::message::WATCHED;
-use crate::wire::{ClientId, FromClient, Message, Request, Status, TaskId, ToClient, ToEngine};
+use crate::wire::{
+    ClientId, FromClient, Message, Request, SessionId, Status, TaskId, ToClient, ToEngine,
+};
 
 /// One time a task was given to an engine.
 struct Gift {
@@ -34,6 +39,10 @@ pub(super) struct Task {
     /// A controller has heard that it is not wanted, and the one there is has.
     cancelled: bool,
     barred: bool,
+    /// That it is not wanted stands in the store.
+    is_kept: bool,
+    /// Its outcome was told while the store had no room for it.
+    is_loose: bool,
     /// Attempts that are not counted, see the module.
     forgiven: usize,
     /// Outcomes were purged while it had none that arrived, or may be dropped at any time.
@@ -51,6 +60,13 @@ pub(super) struct Book {
     visits: HashMap<ClientId, u32>,
     arrived: HashMap<(ClientId, u64), Status>,
     fates: BTreeSet<u8>,
+    /// Clients by their sessions, and whose tasks are watched under a number.
+    sessions: HashMap<SessionId, u32>,
+    watched: HashMap<(ClientId, u64), SessionId>,
+    /// There is a store.
+    pub(super) is_stored: bool,
+    /// Tasks that a controller with a store took in.
+    acknowledged: BTreeSet<TaskId>,
     /// Engines that are gone for good, and clients that cannot come back to the controller they were with.
     gone: HashSet<u32>,
     given_up: HashSet<ClientId>,
@@ -90,6 +106,8 @@ impl Book {
             unknown: 0,
             cancelled: false,
             barred: false,
+            is_kept: false,
+            is_loose: false,
             forgiven: 0,
             purged: self.tight,
         });
@@ -111,6 +129,10 @@ impl Book {
                     }
                 }
             }
+            FromClient::Watch { first, tasks } => {
+                let all = (*first..).zip(tasks);
+                self.watched.extend(all.map(|(seq, (session, _))| ((client, seq), *session)));
+            }
             FromClient::Request { body: Request::Purge(_), .. } => {
                 for task in &mut self.tasks {
                     let arrived = self.arrived.contains_key(&(task.id.client, task.id.seq));
@@ -121,10 +143,22 @@ impl Book {
         }
     }
 
+    /// A client comes.
+    pub(super) fn comes(&mut self, session: SessionId) {
+        *self.sessions.entry(session).or_default() += 1;
+    }
+
+    /// Whether several clients have had the session of what is watched under this number: the latest that
+    /// has such a task counts, which may be another than before.
+    fn is_anybodys(&self, client: ClientId, seq: u64) -> bool {
+        let session = self.watched.get(&(client, seq));
+        session.and_then(|session| self.sessions.get(session)).is_some_and(|count| *count > 1)
+    }
+
     /// The controller is killed.
     pub(super) fn orphaned(&mut self) {
         for task in &mut self.tasks {
-            task.barred = false;
+            task.barred = task.is_kept;
         }
         self.told.clear();
     }
@@ -144,6 +178,32 @@ impl Book {
         self.away.insert(client, now);
     }
 
+    /// A controller with a store has written down what was said.
+    pub(super) fn kept(&mut self, client: ClientId, head: &FromClient) {
+        let FromClient::Cancel { tasks, .. } = head else { return };
+        for seq in tasks {
+            let id = TaskId { client, seq: *seq };
+            let is_there = self.acknowledged.contains(&id);
+            if let Some(task) = self.task(id).filter(|_| is_there) {
+                task.is_kept = true;
+            }
+        }
+    }
+
+    /// A controller with a store has taken in these tasks.
+    pub(super) fn acknowledged(&mut self, tasks: impl Iterator<Item = TaskId>) {
+        self.acknowledged.extend(tasks.filter(|id| self.numbers.contains_key(id)));
+    }
+
+    pub(super) fn all_acknowledged(&self) -> Vec<TaskId> {
+        self.acknowledged.iter().copied().collect()
+    }
+
+    /// The value of a task.
+    pub(super) fn value(&self, id: TaskId) -> String {
+        value(&self.numbers[&id].to_string())
+    }
+
     /// The controller that is killed would not have a client back.
     pub(super) fn given_up(&mut self, client: ClientId) {
         self.given_up.insert(client);
@@ -155,7 +215,9 @@ impl Book {
         let given_up = self.given_up.remove(&client);
         for task in self.tasks.iter_mut().filter(|task| task.id.client == client) {
             if given_up || task.purged {
-                task.forgiven = task.begun();
+                if !self.is_stored {
+                    task.forgiven = task.begun();
+                }
                 // Its lease has ended.
                 task.cancelled |= given_up;
             }
@@ -178,8 +240,9 @@ impl Book {
         let ToEngine::Task { id, ticket, attempt, .. } = message.head else { return };
         let key = (id.client, id.seq);
         assert!(!self.told.contains_key(&key), "{id} is given after its outcome");
-        assert!(!self.arrived.contains_key(&key), "{id} is given though its owner has its outcome");
+        let has = self.arrived.contains_key(&key);
         let task = self.task(id).expect("a task that was submitted");
+        assert!(!has || task.is_loose, "{id} is given though its owner has its outcome");
         assert!(!task.barred, "{id} was cancelled and is given to engine {engine}");
         let counted = task.begun() + task.unknown;
         assert!(usize::from(attempt) <= 1 + counted, "{id} paid for an attempt never begun");
@@ -200,7 +263,7 @@ impl Book {
         assert!(task.begun() <= most, "{id} is begun too often");
         let key = (id.client, id.seq);
         let over = self.told.contains_key(&key) || self.arrived.contains_key(&key);
-        assert!(blind || !over, "{id} is begun after its outcome");
+        assert!(blind || !over || task.is_loose, "{id} is begun after its outcome");
         (id, task.retries > 0)
     }
 
@@ -233,22 +296,27 @@ impl Book {
     /// The controller tells this to a client.
     pub(super) fn told(&mut self, client: ClientId, message: &Message<ToClient>, now: u64) {
         let ToClient::Result { seq, status, .. } = message.head else { return };
-        assert!(!self.arrived.contains_key(&(client, seq)), "{client:?} asks for {seq} again");
+        let is_loose = self.task(TaskId { client, seq }).is_some_and(|task| task.is_loose);
+        let is_anybodys = self.is_anybodys(client, seq);
+        let has = self.arrived.contains_key(&(client, seq));
+        assert!(!has || is_loose || is_anybodys, "{client:?} asks for {seq} again");
         let visit = self.visits.get(&client).copied().unwrap_or(0);
         let before = self.told.insert((client, seq), (status, visit));
-        if let Some((before, then)) = before {
+        if let Some((before, then)) = before.filter(|_| !is_anybodys) {
             assert!(then < visit, "{client:?} hears of {seq} once in a session");
             if before == status {
                 return;
             }
             // It may be kept no longer, or what is watched has come to be known.
-            let other = if seq < WATCHED { status } else { before };
-            assert_eq!(other, Status::Refused, "{client:?} hears of {seq} the same again");
+            let is_known_now = seq >= WATCHED && before == Status::Refused;
+            let is_over = status == Status::Refused || is_known_now;
+            assert!(is_over, "{client:?} hears of {seq} the same again");
         }
         self.fates.insert(status as u8);
         // It may have been so while nobody was there to be told.
         let since = self.away.get(&client).copied().unwrap_or(now);
         let deserted = self.deserted.is_some_and(|at| at >= since);
+        let is_stored = self.is_stored;
         let Some(task) = self.task(TaskId { client, seq }) else { return };
         let (id, begun) = (task.id, task.begun());
         let all = begun + task.unknown > usize::from(task.retries);
@@ -258,11 +326,21 @@ impl Book {
             }
             Status::Lost if task.anywhere => assert!(all, "{id} had retries left"),
             Status::Poison => assert!(begun + task.unknown >= 3, "{id} was blamed too early"),
-            Status::Cancelled => assert!(task.cancelled, "{id} was not cancelled"),
+            // The lease of its client may have ended before it was back.
+            Status::Cancelled => assert!(task.cancelled || is_stored, "{id} was not cancelled"),
+            // The disk may be full, or damaged.
             Status::Refused if task.anywhere => {
-                assert!(deserted || task.purged, "{id} may run anywhere");
+                assert!(deserted || task.purged || is_stored, "{id} may run anywhere");
             }
             _ => {}
+        }
+    }
+
+    /// This is told to a client though it is not written down, since there is no room.
+    pub(super) fn told_only(&mut self, client: ClientId, message: &Message<ToClient>) {
+        let ToClient::Result { seq, .. } = message.head else { return };
+        if let Some(task) = self.task(TaskId { client, seq }) {
+            task.is_loose = true;
         }
     }
 

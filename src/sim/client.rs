@@ -103,6 +103,7 @@ impl World {
             watched,
         });
         self.sessions.push(Session { era: self.era, ..Session::default() });
+        self.book.comes(session);
         self.handle(Event::ClientJoined { client: ClientId(id), session, lease });
     }
 
@@ -186,6 +187,12 @@ impl World {
         client.core.set_away(false);
         self.flush(line.id as usize);
         self.later(TELL_AFTER, What::Took(line));
+    }
+
+    /// A client's process is killed: nobody hears of it any more, but what it submitted stays.
+    pub(super) fn kill_client(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        (client.alive, client.session, client.opening) = (false, None, None);
     }
 
     /// A client's core ends.

@@ -3,6 +3,7 @@
 
 use super::engine::Affair;
 use super::network::{Line, Link, MS};
+use super::store::Kept;
 use super::world::{Session, What, World};
 use crate::controller::places::{Entry, Places};
 use crate::controller::{Event, Inherited, Reactor};
@@ -95,7 +96,8 @@ impl World {
         page.write();
     }
 
-    /// An engine is gone. Its page goes after what follows from that is written.
+    /// An engine is gone. Its page goes after what follows from that is written, and before anything
+    /// leaves.
     pub(super) fn strike_out(&mut self, id: u32) {
         self.struck.extend(self.ledger.remove(&id).map(|page| (id, page)));
     }
@@ -126,10 +128,13 @@ impl World {
             }
         }
         // Killed while it wrote, it may have come to the one and not to the other.
-        if self.chance.one_in(2) {
+        let written = self.store.as_ref().is_none_or(Kept::is_written);
+        if !written || self.chance.one_in(2) {
             self.ledger.extend(std::mem::take(&mut self.struck));
         }
+        self.struck.clear();
         self.reactor = Reactor::new(self.limits);
+        self.close_store();
         self.expected.clear();
         for at in 0..self.processes.len() {
             let process = &self.processes[at];
@@ -143,6 +148,10 @@ impl World {
             let Some(line) = self.clients[at].line().filter(|line| line.era == era) else {
                 continue;
             };
+            if self.store.is_some() && self.chance.one_in(3) {
+                self.kill_client(at);
+                continue;
+            }
             let more = self.chance.mostly_below(20 * MS);
             self.sessions[line.id as usize].down.cut(self.now + more);
             let after = more + 1 + self.chance.mostly_below(100 * MS);
@@ -175,10 +184,14 @@ impl World {
             let after = if alive { patience } else { self.chance.mostly_below(50 * MS) };
             self.later(after, What::Missing(self.line(id)));
         }
+        let restored = self.open_store();
         self.handle(Event::Inherited(left));
         let spent = self.spent.iter().map(|(id, (engine, attempts))| (*id, *engine, *attempts));
         let (spent, ends) = (spent.collect(), self.ends.values().cloned().collect());
         self.handle(Event::SpentBefore(spent, ends));
+        if let Some(restored) = restored {
+            self.handle(Event::Restored(Box::new(restored)));
+        }
         if self.deaths > 0 && self.chance.one_in(2) {
             let after = self.chance.mostly_below(300 * MS);
             self.later(after, What::Death(era));
@@ -195,8 +208,8 @@ impl World {
         self.log(|| format!("engine {} is missing", line.id));
         self.book.missing(line.id, given.into_iter());
         let (engine, cause) = (EngineId(line.id), "it did not come back".to_owned());
-        self.handle(Event::EngineMissing { engine, cause });
         self.strike_out(line.id);
+        self.handle(Event::EngineMissing { engine, cause });
     }
 
     // --- engines that come back

@@ -14,6 +14,7 @@
 //! - `heir`: the controller's death, what it leaves, and the one that follows;
 //! - `world`: the clock and what is due; `shell`: the controller's shell; `engine`, `client`:
 //!   processes; `harm`: what happens to engines;
+//! - `store`: the store of some controllers, its disk, and what becomes of that;
 //! - `script`: what is done; `checks`: what must hold.
 
 mod chance;
@@ -25,6 +26,7 @@ mod heir;
 mod network;
 mod script;
 mod shell;
+mod store;
 mod world;
 
 use std::collections::BTreeSet;

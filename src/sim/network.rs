@@ -3,9 +3,13 @@
 //! session ends, what is on the way may be gone.
 
 use super::chance::Chance;
+use crate::wire::Stamp;
 
 /// A millisecond of virtual time.
 pub(super) const MS: u64 = 1_000_000;
+
+/// The calendar at the beginning.
+const START: Stamp = 1_700_000_000_000_000_000;
 
 /// A session: the number its peer has, with which controller it is, and which of a client's sessions
 /// there.
@@ -86,4 +90,9 @@ impl Link {
     pub(super) fn delivers(&self, now: u64) -> bool {
         self.cut.is_none_or(|cut| now <= cut)
     }
+}
+
+/// The calendar at this moment.
+pub(super) fn wall(now: u64) -> Stamp {
+    START + now as Stamp
 }

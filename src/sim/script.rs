@@ -18,6 +18,7 @@ impl World {
         self.later(1, What::Script);
         self.run();
         self.assert_quiet();
+        self.audit_store();
     }
 
     /// One step, and the next is due.
@@ -25,12 +26,19 @@ impl World {
         if self.steps == 0 {
             self.log(|| "the network is calm".to_owned());
             self.weather = Weather::CALM;
+            self.empty_disk();
             return self.start_engine();
         }
         self.steps -= 1;
         if self.mortal && self.up && self.chance.one_in(8) {
             let after = self.chance.mostly_below(50 * MS);
             self.later(after, What::Death(self.era));
+            if self.store.is_some() && self.chance.one_in(2) {
+                self.light_fuse();
+            }
+        }
+        if self.store.is_some() && self.chance.one_in(10) {
+            self.fill_disk();
         }
         let pause = [MS / 20, 2 * MS, 100 * MS][self.chance.below(3) as usize];
         let pause = self.chance.below(pause);
@@ -52,7 +60,7 @@ impl World {
             12 => match self.chance.below(5) {
                 0 => self.part_client(client),
                 1 => self.fill(client),
-                2 => self.ask(client, Request::Purge(None)),
+                2 if self.store.is_none() => self.ask(client, Request::Purge(None)),
                 3 => {
                     let patience = [0, 30 * MS, u64::MAX][self.chance.below(3) as usize];
                     self.ask(client, Request::Patience(patience));

@@ -51,8 +51,8 @@ impl World {
         let line = self.line(id);
         self.book.lost(line, begun.is_some());
         let (engine, cause, output) = (EngineId(id), "gone".to_owned(), String::new());
-        self.handle(Event::EngineLost { engine, begun, cause, output });
         self.strike_out(id);
+        self.handle(Event::EngineLost { engine, begun, cause, output });
     }
 
     /// The controller notices that a client is gone.
@@ -94,7 +94,6 @@ impl World {
     }
 
     pub(super) fn handle(&mut self, event: Event) {
-        self.struck.clear();
         let now = Now { mono: self.now, wall: self.set_clocks(0) };
         let mut effects = Vec::new();
         self.reactor.handle(now, event, &mut effects);
@@ -102,12 +101,10 @@ impl World {
         if self.reactor.engines().is_empty() {
             self.book.deserted(self.now);
         }
-        for effect in effects {
-            self.carry_out(effect);
-        }
+        self.carry_out_all(effects);
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::ToClient(client, message) => {
                 self.book.told(client, &message, self.now);

@@ -11,7 +11,8 @@ use super::checks::Book;
 use super::client::Client;
 use super::engine::{Affair, Process};
 use super::heir::{Hello, Page};
-use super::network::{Line, Link, MS, Weather};
+use super::network::{Line, Link, MS, Weather, wall};
+use super::store::{Kept, limits};
 use crate::clock::SIMULATED;
 use crate::controller::{Event, Limits, Reactor};
 use crate::memory::Tally;
@@ -19,8 +20,6 @@ use crate::wire::{
     ClientId, EngineId, FromClient, FromEngine, Loss, Message, Stamp, TaskId, ToClient, ToEngine,
 };
 
-/// The calendar at the beginning.
-const START: Stamp = 1_700_000_000_000_000_000;
 /// Events after which a run that does not end is given up.
 const MANY: u64 = 200_000;
 
@@ -57,6 +56,8 @@ pub(super) enum What {
     EngineKnocks(usize, Hello),
     /// The controller waits no longer for an engine of before.
     Missing(Line),
+    /// What had no room in the store is written again.
+    WriteAgain(u32),
     /// Something within an engine's process.
     Engine(usize, Affair),
 }
@@ -104,6 +105,8 @@ pub(super) struct World {
     /// What is written down as spent, and how engines ended.
     pub(super) spent: BTreeMap<TaskId, (EngineId, u16)>,
     pub(super) ends: BTreeMap<u32, Loss>,
+    /// The store, if controllers have one.
+    pub(super) store: Option<Kept>,
     /// Engines of before that have not come back.
     pub(super) expected: HashMap<u32, usize>,
     /// The sessions of engines and of clients, by number; the latest with each.
@@ -131,14 +134,19 @@ impl World {
         let (deaths, followed) = (1 + fate.below(3), !fate.one_in(8));
         // In some of these none is, so that only sessions end.
         let deaths = if fate.one_in(3) { 0 } else { deaths };
-        // In a few there is room for next to nothing, so that outcomes are dropped.
+        // In a few there is room for next to nothing, so that outcomes are dropped; where there is a store
+        // they are not.
         let tight = mortal && fate.one_in(4);
-        let full = Limits::default();
-        let orphan_bytes = if tight { 400 } else { full.orphan_bytes };
-        let limits = Limits { receipts: mortal, orphan_bytes, ..full };
+        let store = (mortal && fate.one_in(2)).then(Kept::default);
+        let tight = tight && store.is_none();
+        let mut limits = limits(mortal, store.is_some());
+        if tight {
+            limits.orphan_bytes = 400;
+        }
         let mut runtime = runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
-        Self {
+        let mut world = Self {
+            store,
             weather: Weather::any(&mut chance),
             steps: 5 + chance.below(40),
             chance,
@@ -166,12 +174,15 @@ impl World {
             digest: 0,
             runtime,
             passed: 0,
-        }
+        };
+        world.book.is_stored = world.store.is_some();
+        world.open_store();
+        world
     }
 
     /// The clocks of whoever acts now show the time, this one perhaps a wrong one.
     pub(super) fn set_clocks(&mut self, skew: Stamp) -> Stamp {
-        let wall = START + self.now as Stamp + skew;
+        let wall = wall(self.now) + skew;
         SIMULATED.set(Some(wall));
         wall
     }
@@ -273,7 +284,7 @@ impl World {
                     if !self.sessions[id as usize].gone {
                         self.book.said(ClientId(id), &message);
                     }
-                    self.handle(Event::FromClient(ClientId(id), message));
+                    self.hear_client(ClientId(id), message);
                 }
             }
             What::ToEngine(line, message) => {
@@ -323,6 +334,7 @@ impl World {
             What::Took(line) => self.client_took(line),
             What::Death(era) => self.die(era),
             What::Rise => self.rise(),
+            What::WriteAgain(era) => self.write_again(era),
             What::EngineKnocks(process, hello) => self.engine_knocks(process, hello),
             What::Missing(line) => self.give_up(line),
             What::Engine(process, affair) => self.engine_affair(process, affair),

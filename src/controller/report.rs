@@ -96,7 +96,12 @@ impl Turn<'_> {
             );
         }
         let answered = engine.has_answered();
-        self.conclude(key, attempt.1, outcome);
+        if self.state.resume.is_some() {
+            // It may be an attempt of before, told once more.
+            self.conclude_again(key, attempt.1, outcome);
+        } else {
+            self.conclude(key, attempt.1, outcome);
+        }
         if answered {
             self.state.publish(id);
             self.feed_thieves(id);

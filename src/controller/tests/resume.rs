@@ -3,7 +3,7 @@
 use super::kit::*;
 use crate::controller::{Effect, Event, Inherited, Limits};
 use crate::wire::{
-    ClientId, EngineId, FromClient, FromEngine, Message, Status, Target, TaskId, ToClient,
+    ClientId, EngineId, FromClient, FromEngine, Message, Request, Status, Target, TaskId, ToClient,
     ToEngine, Underway,
 };
 
@@ -58,6 +58,24 @@ fn told_all(world: &mut World, engine: u32, ids: Vec<TaskId>) -> Vec<Effect> {
 
 fn with_retries(count: usize, retries: u16) -> Message<FromClient> {
     submit_again(count, retries, Target::Any)
+}
+
+#[test]
+fn a_failure_of_what_ran_when_its_engine_came_back_is_counted_once_though_it_is_told_twice() {
+    let mut world = heir(&[(3, &[(6, 0, 1)])]);
+    engine_back(&mut world, 3, 6, runs(0, 6, 1));
+    client_back(&mut world);
+    world.client(0, with_retries(1, 5));
+    // It takes no more, so what failed waits for another.
+    world.ask(0, Request::Shutdown(vec![EngineId(3)]));
+    tells(&mut world, 3, 0, 6, Status::Again);
+    tells(&mut world, 3, 0, 6, Status::Again);
+    let out = world.join_engine(4);
+    let attempts = out.iter().filter_map(|effect| match effect {
+        Effect::ToEngine(_, Message { head: ToEngine::Task { attempt, .. }, .. }) => Some(*attempt),
+        _ => None,
+    });
+    assert_eq!(attempts.collect::<Vec<_>>(), [2]);
 }
 
 #[test]

@@ -270,6 +270,11 @@ impl World {
         }
         let open = self.now + 1 + self.chance.mostly_below(20 * MS);
         let before = &self.sessions[id as usize];
+        if here && !before.gone {
+            // That its session was over is noticed now.
+            self.book.lost_client(ClientId(id), self.now);
+        }
+        let before = &self.sessions[id as usize];
         let visit = if before.era == self.era { before.visit + 1 } else { 0 };
         let (era, down) = (self.era, Link::from(open));
         let session_there = Session { era, visit, down, ..Session::default() };

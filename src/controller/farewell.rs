@@ -5,7 +5,7 @@
 //! without room becomes one that says so, which is short. What remains is told: of a task whose outcome
 //! is nowhere the next controller knows that an engine had it, so it is not simply run again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -106,17 +106,21 @@ impl Keep {
 
     /// Tasks among what is to be written whose outcomes are forgotten already.
     fn forgotten(&self) -> HashSet<TaskId> {
+        let ended: BTreeSet<TaskId> = self
+            .queue
+            .iter()
+            .filter_map(|entry| match &entry.head {
+                Record::Outcome(outcome) => Some(outcome.id),
+                _ => None,
+            })
+            .collect();
         let mut all = HashSet::new();
         for entry in &self.queue {
             let Record::Forgotten(gone) = &entry.head else { continue };
-            for outcome in self.queue.iter().filter_map(|entry| match &entry.head {
-                Record::Outcome(outcome) => Some(outcome.id),
-                _ => None,
-            }) {
-                let named = |(client, first, count): &(ClientId, u64, u64)| {
-                    *client == outcome.client && outcome.seq.wrapping_sub(*first) < *count
-                };
-                all.extend(gone.tasks.iter().any(named).then_some(outcome));
+            for &(client, seq, count) in &gone.tasks {
+                let Some(more) = count.checked_sub(1) else { continue };
+                let last = TaskId { client, seq: seq.saturating_add(more) };
+                all.extend(ended.range(TaskId { client, seq }..=last));
             }
         }
         all
@@ -175,4 +179,34 @@ fn whose(tasks: &[TaskId], session: impl Fn(ClientId) -> Option<SessionId>) -> S
         let _ = write!(text, " and {} more", counts.len() - NAMED);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Forgotten, Limits, Store};
+
+    const fn task(client: u32, seq: u64) -> TaskId {
+        TaskId { client: ClientId(client), seq }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_no_outcome_to_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(&directory.path().join("store"), Limits::default()).unwrap();
+        let mut keep = Keep::new(store, directory.path().to_owned());
+        for id in [task(1, 0), task(1, 1), task(1, 2), task(1, 3), task(2, 1), task(2, u64::MAX)] {
+            let (status, engine) = (Status::Ok, None);
+            let outcome = Outcome { id, status, engine, submitted: 0, started: 0, completed: 0 };
+            keep.queue.push_back(Message::bare(Record::Outcome(outcome)));
+        }
+        for tasks in [vec![(1, 1, 2), (1, 3, 0)], vec![(2, u64::MAX, 1), (3, 0, u64::MAX)]] {
+            let tasks =
+                tasks.into_iter().map(|(client, seq, count)| (ClientId(client), seq, count));
+            let gone = Forgotten { tasks: tasks.collect(), ..Forgotten::default() };
+            keep.queue.push_back(Message::bare(Record::Forgotten(gone)));
+        }
+        let expected = HashSet::from([task(1, 1), task(1, 2), task(2, u64::MAX)]);
+        assert_eq!(keep.forgotten(), expected);
+    }
 }

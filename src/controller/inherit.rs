@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::incoming::{Incoming, later};
 use super::ledger::{self, Ledger};
+use super::moved;
 use super::run::Shell;
 use super::spawn::{self, Recipe, watch};
 use super::{Begun, Effect, Event};
@@ -57,6 +58,10 @@ impl Heritage {
             let EngineInfo { id, session, pid, .. } = engine.info;
             (id, Expected { session, pid, seat: None })
         });
+        if let Some(home) = home {
+            // What is spent counts as well, whoever wrote it down.
+            moved::bring(directory, home)?;
+        }
         let (mut ledger, spent) = Ledger::new(home.unwrap_or(directory))?;
         if home.is_some() {
             ledger.show(directory)?;
@@ -258,6 +263,51 @@ impl Shell {
             // Two are not to sit there, as with one that falls silent.
             spawn::kill_of(pid, &self.directory);
             self.processes.fill(seat);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{ClientId, Loss, TaskId};
+
+    #[test]
+    fn what_is_spent_counts_though_the_cluster_is_started_again_with_a_store() {
+        let (here, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let task = |seq| TaskId { client: ClientId(1), seq };
+        let loss = |engine| Loss { engine, cause: "killed".to_owned(), ..Loss::default() };
+        // Another cluster had left something in the store; its engines had higher numbers.
+        for (place, id, engine, attempts) in
+            [(&home, task(1), 9, 1), (&home, task(2), 9, 3), (&here, task(2), 4, 2)]
+        {
+            let (mut before, _) = Heritage::open(place.path(), None, false).unwrap();
+            let info = EngineInfo {
+                id: EngineId(engine),
+                session: SessionId([1; 16]),
+                pid: NOWHERE,
+                host: "here".to_owned(),
+            };
+            before.enter(&info, None, None).unwrap();
+            before.carry_out(Effect::Spent(id, EngineId(engine), attempts));
+            before.carry_out(Effect::Spent(task(u64::from(engine)), EngineId(engine), 1));
+            before.carry_out(Effect::Gone(loss(engine)));
+            before.flush(true).unwrap();
+        }
+        for is_moved in [false, true] {
+            let (heir, events) = Heritage::open(here.path(), Some(home.path()), true).unwrap();
+            assert_eq!(heir.next_engine(), 10);
+            let [Event::Inherited(left), Event::SpentBefore(all, ends)] = &events[..] else {
+                panic!("what was left")
+            };
+            assert_eq!(left.len(), 2);
+            let (four, nine) = (EngineId(4), EngineId(9));
+            let spent = [(1, nine, 1), (2, nine, 3), (4, four, 1), (9, nine, 1)];
+            let spent = spent.map(|(seq, engine, attempts)| (task(seq), engine, attempts));
+            assert_eq!(all[..], spent, "moved before: {is_moved}");
+            let mut ends = ends.clone();
+            ends.sort_by_key(|loss| loss.engine);
+            assert_eq!(ends, [loss(4), loss(9)]);
         }
     }
 }

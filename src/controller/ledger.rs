@@ -22,12 +22,12 @@ use super::places::{Entry, Places};
 use crate::wire::{ClientId, EngineId, EngineInfo, TaskId};
 
 /// The folder in the cluster's directory.
-const FOLDER: &str = "ledger";
+pub(super) const FOLDER: &str = "ledger";
 /// The ending of the name of a page that is being written.
 pub(super) const DRAFT: &str = "new";
 /// The file with the lowest number that no engine was ever given: one that is gone has no page, and
 /// tasks that were sent to it by name may still be about.
-const NEXT: &str = "next.number";
+pub(super) const NEXT: &str = "next.number";
 /// Bytes before the first place, and of each.
 const HEAD: usize = 1024;
 pub(super) const PLACE: usize = 32;
@@ -169,8 +169,7 @@ impl Ledger {
     pub(super) fn new(directory: &Path) -> io::Result<(Self, Left)> {
         let folder = directory.join(FOLDER);
         fs::create_dir_all(&folder)?;
-        let next = fs::read_to_string(folder.join(NEXT)).ok();
-        let next = next.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let next = next_in(&folder);
         let (notes, left) = Notes::open(&folder)?;
         let (pages, dirty, struck) = (Map::default(), Vec::new(), Vec::new());
         Ok((Self { folder, pages, dirty, next, struck, notes, is_roomy: false }, left))
@@ -181,18 +180,14 @@ impl Ledger {
         self.next
     }
 
-    /// Has it found from the cluster in `directory` when it lies in a store; what was there is moved.
+    /// Has it found from the cluster in `directory` when it lies in a store. What was there is moved
+    /// before, see `moved`.
     pub(super) fn show(&mut self, directory: &Path) -> io::Result<()> {
         // That disk may be full of what the store keeps.
         self.is_roomy = true;
         let here = directory.join(FOLDER);
         if here.is_symlink() {
             fs::remove_file(&here)?;
-        } else if here.exists() {
-            for page in fs::read_dir(&here)?.flatten() {
-                fs::copy(page.path(), self.folder.join(page.file_name()))?;
-            }
-            fs::remove_dir_all(&here)?;
         }
         std::os::unix::fs::symlink(std::path::absolute(&self.folder)?, here)
     }
@@ -281,6 +276,12 @@ impl Ledger {
         }
         outcome
     }
+}
+
+/// The lowest number that no engine was ever given, as it stands in this folder.
+pub(super) fn next_in(folder: &Path) -> u32 {
+    let next = fs::read_to_string(folder.join(NEXT)).ok();
+    next.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// What the controller before this one wrote down in `directory`, by engine. Files that are none of

@@ -43,6 +43,7 @@ mod lanes;
 mod ledger;
 mod losses;
 mod memory_kills;
+mod moved;
 mod notes;
 mod outcomes;
 mod parked;

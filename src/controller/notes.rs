@@ -16,7 +16,7 @@ use super::places::Places;
 use crate::wire::{EngineId, Loss, TaskId};
 
 /// The page; as all files that are no engine's page it has an ending.
-const PAGE: &str = "attempts.spent";
+pub(super) const PAGE: &str = "attempts.spent";
 /// The ending of the name of what tells how an engine ended.
 const GONE: &str = "gone";
 

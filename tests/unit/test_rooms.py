@@ -19,7 +19,7 @@ PYTHON = ROOT / "python" / "oarlock"
 # The only files of the controller that touch the world; all others are its pure state machine.
 CONTROLLER_SHELL = {
     *("run.rs", "incoming.rs", "inbox.rs", "admit.rs", "send.rs", "losses.rs", "stop.rs"),
-    *("ledger.rs", "notes.rs", "inherit.rs", "keep.rs", "reopen.rs", "farewell.rs"),
+    *("ledger.rs", "moved.rs", "notes.rs", "inherit.rs", "keep.rs", "reopen.rs", "farewell.rs"),
     *("processes.rs", "spawn.rs", "memory_kills.rs"),
     *("embedded.rs", "standalone.rs"),
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::Restored;
 use super::keep::{Keep, Keeping, in_words};
-use crate::store::{self, Record, Recovered, Store, StoreError};
+use crate::store::{self, Key, Record, Recovered, Store, StoreError};
 use crate::wire::Message;
 
 /// What is told of trouble with a store.
@@ -27,11 +27,19 @@ impl Keep {
         directory: PathBuf,
         (store, recovered): (Store, Recovered),
     ) -> Result<(Self, Restored, u32, Notes), StoreError> {
-        let Recovered { torn, damage, next_client } = recovered;
+        let Recovered { torn, damage, ends, next_client } = recovered;
         let mut notes: Notes = torn.iter().map(ToString::to_string).collect();
         notes.extend(damage.iter().map(ToString::to_string));
-        let keep = Self::new(store, directory);
-        let restored = keep.restore(&mut notes)?;
+        let mut keep = Self::new(store, directory);
+        let mut restored = keep.restore(&mut notes)?;
+        // They have ended, though the disk is too full to say so yet.
+        restored.outcomes.extend(ends.iter().filter_map(|end| match &end.head {
+            Record::Outcome(outcome) if keep.store.find(Key::Outcome(outcome.id)).is_none() => {
+                Some(outcome.clone())
+            }
+            _ => None,
+        }));
+        keep.queue.extend(ends);
         Ok((keep, restored, next_client, notes))
     }
 
@@ -61,5 +69,53 @@ impl Keep {
             }
         }
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::simulated::Simulated;
+    use crate::store::{Class, Limits, Outcome, Spread, Submitted};
+    use crate::wire::{ClientId, FuncId, Kind, Parts, Rules, Status, Target, TaskId};
+
+    #[test]
+    fn what_is_damaged_on_a_full_disk_has_ended_and_is_written_when_there_is_room() {
+        let limits = Limits { reserve: 0, ..Limits::default() };
+        let disk = Simulated::default();
+        let open = || Store::open_on(Box::new(disk.clone()), limits).unwrap();
+        let client = ClientId(1);
+        let tasks = Submitted {
+            client,
+            runs: vec![(0, 2)],
+            func: FuncId([1; 16]),
+            kind: Kind::Apply,
+            rules: Rules::default(),
+            at: 7,
+            spread: Spread::Balanced(Target::Any, vec![1, 1]),
+        };
+        let parts = Parts::from_iter([&b"hurt"[..], b"good"].map(Into::into));
+        let entry = Message { head: Record::Submitted(tasks), parts };
+        open().0.append(Class::New, &[entry]).unwrap();
+        let (name, _) = disk.files(".journal").remove(0);
+        disk.change(&name, |bytes| {
+            let at = bytes.windows(4).position(|some| some == b"hurt").unwrap();
+            bytes[at] = b'H';
+        });
+        disk.set_room(Some(disk.used()));
+
+        let (mut keep, all, ..) = Keep::go_on(PathBuf::new(), open()).unwrap();
+        let [Outcome { id, status: Status::Refused, .. }] = all.outcomes[..] else {
+            panic!("one has ended")
+        };
+        assert_eq!(id, TaskId { client, seq: 0 });
+        let [(tasks, parts)] = &all.tasks[..] else { panic!("one is pending") };
+        assert_eq!((&tasks.runs[..], &parts[..]), (&[(1, 1)][..], &[b"good"[..].into()][..]));
+        assert!(keep.flush().is_err());
+        disk.set_room(None);
+        keep.flush().unwrap();
+        drop(keep);
+        let (_, again, ..) = Keep::go_on(PathBuf::new(), open()).unwrap();
+        assert_eq!((again.outcomes, again.tasks), (all.outcomes, all.tasks));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::wire::Message;
+use crate::wire::{Message, TaskId};
 
 use super::disk::Open;
 use super::error::{Damage, StoreError};
@@ -52,6 +52,8 @@ pub struct Store {
     pub(super) stuck: bool,
     /// What was found to be damaged and not yet told.
     pub(super) damage: Vec<Damage>,
+    /// Tasks of damaged records whose ends were not written when it was opened.
+    pub(super) unended: BTreeSet<(Position, TaskId)>,
 }
 
 impl Store {

@@ -70,7 +70,8 @@ impl Store {
     pub(super) fn counted(&self, position: Position, stored: &Stored) -> Option<Counted> {
         let count = stored.parts.len();
         if let Record::Submitted(tasks) = &stored.record {
-            let pending = |id, _| self.index.counts(Key::Pending(id), position);
+            let unended = |id| self.unended.contains(&(position, id));
+            let pending = |id, _| self.index.counts(Key::Pending(id), position) && !unended(id);
             let (tasks, ranges) = tasks.only(count, pending)?;
             return Some((Record::Submitted(tasks), ranges));
         }

@@ -4,12 +4,13 @@
 //! while it wrote: it is cut off. Anything else that is not what was written is left out and told by
 //! its position, and its file is kept aside after what is whole in it was copied.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::wire::TaskId;
+use crate::wire::{Message, TaskId};
 
 use super::directory::Directory;
 use super::disk::{Disk, Open};
@@ -32,6 +33,9 @@ pub struct Recovered {
     pub torn: Option<Torn>,
     /// All that is not what was written.
     pub damage: Vec<Damage>,
+    /// How tasks end that are damaged, where even the reserve has no room for it. It is to be appended
+    /// before anything else; until then what is damaged stays where it is.
+    pub ends: Vec<Message<Record>>,
     /// The lowest number that no client was seen to have.
     pub next_client: u32,
 }
@@ -74,6 +78,7 @@ impl Store {
             copied: None,
             stuck: false,
             damage: Vec::new(),
+            unended: BTreeSet::new(),
             place,
         };
         let (mut told, mut hurt) = (Recovered::default(), Vec::new());
@@ -85,8 +90,10 @@ impl Store {
         store.resume()?;
         // Without room for it new work is refused, and what there is can be read.
         let _ = store.reserve.restore(store.place.disk());
-        store.end_hurt(&hurt)?;
-        store.set_damaged_aside()?;
+        told.ends = store.end_hurt(&hurt)?;
+        if told.ends.is_empty() {
+            store.set_damaged_aside()?;
+        }
         told.next_client = store.index.next_client;
         Ok((store, told))
     }
@@ -101,13 +108,30 @@ impl Store {
     }
 
     /// Writes down how tasks end that are damaged. It comes before anything is set aside, since after
-    /// that nobody would know of them.
-    fn end_hurt(&mut self, hurt: &[(Position, Damage)]) -> Result<(), StoreError> {
-        let ends: Vec<_> = hurt.iter().flat_map(|(at, damage)| self.ends(*at, damage)).collect();
-        if !ends.is_empty() {
-            self.try_append(Class::Due, &ends)?;
+    /// that nobody would know of them. Gives what there is no room for.
+    fn end_hurt(
+        &mut self,
+        hurt: &[(Position, Damage)],
+    ) -> Result<Vec<Message<Record>>, StoreError> {
+        let ends = hurt.iter().flat_map(|(at, damage)| {
+            self.ends(*at, damage).into_iter().map(|end| (*at, end)).collect::<Vec<_>>()
+        });
+        let (places, ends): (Vec<_>, Vec<_>) = ends.unzip();
+        if ends.is_empty() {
+            return Ok(ends);
         }
-        Ok(())
+        match self.try_append(Class::Due, &ends) {
+            // Those beside them in the same record are whole.
+            Err(StoreError::Full { .. }) => {
+                let ended = places.into_iter().zip(&ends).filter_map(|(at, end)| match &end.head {
+                    Record::Outcome(outcome) => Some((at, outcome.id)),
+                    _ => None,
+                });
+                self.unended = ended.collect();
+                Ok(ends)
+            }
+            done => done.map(|_| Vec::new()),
+        }
     }
 
     fn set_damaged_aside(&mut self) -> Result<(), StoreError> {

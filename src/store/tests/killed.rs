@@ -113,7 +113,7 @@ fn what_was_acknowledged_is_there_whenever_the_process_is_killed() {
 }
 
 #[test]
-fn a_store_that_is_damaged_on_a_full_disk_is_opened_only_if_it_can_say_what_has_ended() {
+fn a_store_that_is_damaged_on_a_full_disk_stays_as_it_is_until_what_has_ended_is_written() {
     let disk = Simulated::default();
     let limits = Limits { reserve: 1000, ..SMALL };
     let (mut store, _) = open_on(&disk, limits).unwrap();
@@ -135,16 +135,29 @@ fn a_store_that_is_damaged_on_a_full_disk_is_opened_only_if_it_can_say_what_has_
     disk.set_room(None);
     let none = Limits { reserve: 0, ..SMALL };
     let (mut store, _) = open_on(&disk, none).unwrap();
-    store.append(Class::New, &[outcome(task(1, 1), &[b"value"])]).unwrap();
+    let entries = [outcome(task(1, 1), &[b"value"]), submitted(1, 2, &[&[b"worse"], &[b"well"]])];
+    store.append(Class::New, &entries).unwrap();
     drop(store);
     let (name, _) = disk.files(".journal").pop().unwrap();
     disk.change(&name, |bytes| {
-        let at = bytes.windows(5).rposition(|some| some == b"value").unwrap();
-        bytes[at] = b'V';
+        for hurt in [&b"value"[..], b"worse"] {
+            let at = bytes.windows(5).rposition(|some| some == hurt).unwrap();
+            bytes[at] = b'V';
+        }
     });
     disk.set_room(Some(disk.used()));
-    assert!(matches!(open_on(&disk, none), Err(StoreError::Full { .. })));
+    for _ in 0..2 {
+        let (store, told) = open_on(&disk, none).unwrap();
+        assert_eq!((told.damage.len(), disk.files(".damaged").len()), (2, 1), "it is told again");
+        let ended = told.ends.iter().map(|end| end.head.key().unwrap());
+        assert_eq!(ended.collect::<Vec<_>>(), [1, 2].map(|seq| Key::Outcome(task(1, seq))));
+        let read = store.read(store.find(Key::Pending(task(1, 3))).unwrap()).unwrap();
+        assert_eq!(read.parts[..], [&b"well"[..]], "what is beside it is served");
+    }
     disk.set_room(None);
-    let (store, _) = open_on(&disk, none).unwrap();
-    assert_eq!(keys(&store), [0, 1].map(|seq| Key::Outcome(task(1, seq))));
+    let (store, told) = open_on(&disk, none).unwrap();
+    assert_eq!(told.ends, []);
+    let ended = [0, 1, 2].map(|seq| Key::Outcome(task(1, seq)));
+    assert_eq!(keys(&store), [&[Key::Pending(task(1, 3))], &ended[..]].concat());
+    assert_eq!(disk.files(".damaged").len(), 2);
 }

@@ -14,12 +14,17 @@ use std::path::Path;
 
 use chrono::{SecondsFormat, Utc};
 use parking_lot::Mutex;
+use rustix::fs::FallocateFlags;
 use tokio::net::unix::UCred;
 
 /// The file, beside the door.
 pub(crate) const LOG: &str = "door.log";
 /// Peers named, each once per reason; of further ones only the number is told.
 pub(crate) const NAMED_MAX: usize = 256;
+
+/// Bytes of the disk that the file has beforehand: for whom it names, and for what a cluster that stops
+/// on a full disk could not write elsewhere.
+pub(crate) const ROOM: u64 = 32 << 10;
 
 /// Why somebody was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,6 +111,11 @@ impl Refusals {
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(directory.join(LOG))
             .ok();
+        if let Some(log) = &log {
+            let end = log.metadata().map_or(0, |log| log.len());
+            // Its length stays. Where that cannot be done there is the room that there is.
+            let _ = rustix::fs::fallocate(log, FallocateFlags::KEEP_SIZE, end, ROOM);
+        }
         let (counts, named) = ([0; FAULTS.len()], HashSet::new());
         Self(Mutex::new(Book { counts, named, crowded: false, hurried: false, log }))
     }

@@ -1,11 +1,12 @@
 //! Peers at the door that mean no good: bounded, counted, told once, and in nobody's way.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::kit::{House, Say, hello, with_parts};
-use crate::transport::refusals::{Fault, LOG, NAMED_MAX, Refusals, Who};
+use crate::transport::refusals::{Fault, LOG, NAMED_MAX, ROOM, Refusals, Who};
 use crate::wire::limits::{HELLO_CONCURRENT, HELLO_DEADLINE, HELLO_MAX, PROTOCOL};
 use crate::wire::{Hello, Sign};
 
@@ -151,4 +152,24 @@ fn a_lack_of_descriptors_is_told_once_and_its_end_too() {
     let text = std::fs::read_to_string(dir.join(LOG)).unwrap();
     assert_eq!(text.matches("nobody can be let in").count(), 2, "{text}");
     assert_eq!(text.matches("can be let in again").count(), 2, "{text}");
+}
+
+#[test]
+fn the_log_has_room_of_its_own_before_anything_is_in_it() {
+    let dir = super::kit::Dir::new();
+    let blocks = || {
+        let log = std::fs::metadata(dir.join(LOG)).unwrap();
+        (log.len(), log.blocks() * 512)
+    };
+    let refusals = Refusals::new(&dir);
+    let (len, room) = blocks();
+    assert_eq!(len, 0, "who reads it sees nothing of that");
+    refusals.note("the disk is full");
+    let text = std::fs::read_to_string(dir.join(LOG)).unwrap();
+    assert!(text.ends_with("Z the disk is full\n"), "{text:?}");
+    // A file system need not be able to do so.
+    if room > 0 {
+        assert!(room >= ROOM);
+        assert_eq!(blocks().1, room, "a line needs no more");
+    }
 }

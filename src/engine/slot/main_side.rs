@@ -59,12 +59,7 @@ impl Slot {
     ) -> bool {
         let completed = wall_clock();
         let mut inner = self.inner.lock();
-        let (ended, signalled) = (inner.running.take(), std::mem::take(&mut inner.signalled));
-        drop(inner);
-        if let Some(ended) = ended {
-            ended.tell(status, completed, parts, send);
-        }
-        signalled
+        inner.end(status, completed, parts, send)
     }
 
     /// As [`done`](Self::done) and [`try_next`](Self::try_next) in one.
@@ -76,13 +71,8 @@ impl Slot {
     ) -> (bool, Option<Work>) {
         let completed = wall_clock();
         let mut inner = self.inner.lock();
-        let (ended, signalled) = (inner.running.take(), std::mem::take(&mut inner.signalled));
-        let next = inner.take(|| completed);
-        drop(inner);
-        if let Some(ended) = ended {
-            ended.tell(status, completed, parts, send);
-        }
-        (signalled, next)
+        let signalled = inner.end(status, completed, parts, send);
+        (signalled, inner.take(|| completed))
     }
 
     /// Text the running task wrote; says whether one runs.
@@ -117,5 +107,31 @@ impl Slot {
     /// Whether the running task was asked to stop.
     pub fn cancelled(&self) -> bool {
         self.inner.lock().running.as_ref().is_some_and(|running| running.ending.is_asked())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{ClientId, FuncId, Kind, TaskId, ToEngine};
+
+    fn task(seq: u64) -> Message<ToEngine> {
+        let (id, func) = (TaskId { client: ClientId(0), seq }, FuncId([1; 16]));
+        let (kind, ticket, attempt, timeout, force) = (Kind::Apply, seq + 1, 1, 0, false);
+        Message::bare(ToEngine::Task { id, func, kind, ticket, attempt, timeout, force })
+    }
+
+    #[test]
+    fn nobody_sees_that_a_task_does_not_run_before_its_outcome_is_told() {
+        let (slot, mut told) = (Slot::default(), 0);
+        slot.receive(vec![task(0), task(1)], |_| (), || ());
+        slot.try_next();
+        let mut send = |_| {
+            assert!(slot.inner.is_locked(), "a hello could say that it does not run");
+            told += 1;
+        };
+        slot.turn(Status::Ok, Parts::new(), &mut send);
+        slot.done(Status::Ok, Parts::new(), &mut send);
+        assert_eq!(told, 2);
     }
 }

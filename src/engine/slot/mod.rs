@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::ending::Limit;
 use crate::memory::Tally;
 use crate::transport::Drive;
-use crate::wire::{FuncId, Kind, Parts, Stamp, TaskId};
+use crate::wire::{FromEngine, FuncId, Kind, Message, Parts, Stamp, Status, TaskId};
 
 pub(crate) use io_side::{ANNOUNCE_AFTER, Look};
 use running::Running;
@@ -135,6 +135,21 @@ impl Inner {
                 Work::Task { func, kind, parts }
             }
         })
+    }
+
+    /// The running task ended; as [`Slot::done`]. Whoever asks what runs waits until its outcome is
+    /// told, so that no controller hears that it does not run before there is an outcome to tell.
+    fn end(
+        &mut self,
+        status: Status,
+        completed: Stamp,
+        parts: Parts,
+        send: impl FnMut(Message<FromEngine>),
+    ) -> bool {
+        if let Some(ended) = self.running.take() {
+            ended.tell(status, completed, parts, send);
+        }
+        std::mem::take(&mut self.signalled)
     }
 
     /// Remembers those of these tasks that are neither here nor running.

@@ -161,10 +161,10 @@ impl Home {
             ConnectError::Refused { .. } | ConnectError::NotOurs { .. } => {
                 Missed::Final(io::Error::other(error))
             }
-            ConnectError::Unreachable { .. } | ConnectError::Timeout { .. } => {
-                Missed::Unheard(io::Error::new(io::ErrorKind::NotFound, error))
+            ConnectError::Nobody { .. } => {
+                Missed::None(io::Error::new(io::ErrorKind::NotFound, error))
             }
-            error => Missed::None(io::Error::new(io::ErrorKind::NotFound, error)),
+            error => Missed::Unheard(io::Error::new(io::ErrorKind::NotFound, error)),
         })?;
         let controller = if accepted.far { None } else { watch_process(accepted.pid) };
         let stays = !accepted.lease.is_zero() && !accepted.far;

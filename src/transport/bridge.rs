@@ -35,10 +35,10 @@ const SOCKET: &str = "l";
 /// Why a gate was not passed.
 #[derive(Debug, Error)]
 pub(crate) enum Shut {
-    /// Nobody is there, or what is wanted is not.
+    /// Its host says that nobody listens, or the gate that what is wanted is not there.
     #[error("{0}")]
     Nobody(String),
-    /// The network does not lead there.
+    /// The network does not lead there, or not all the way.
     #[error("{0}")]
     Unreachable(String),
     /// It is not the cluster of the connection file; nothing was said to it.
@@ -108,8 +108,8 @@ impl Bridge {
         let connecting = connector(self.0.certificate())?.connect(tls::name(), stream);
         let mut stream = connecting.await.map_err(|error| self.explain(error))?;
         let said = prelude(wish, &self.0.token(), &stream.bond()?);
-        stream.write_all(&said).await?;
-        stream.flush().await?;
+        stream.write_all(&said).await.map_err(|error| self.explain(error))?;
+        stream.flush().await.map_err(|error| self.explain(error))?;
         let mut answer = [0; ANSWER];
         stream.read_exact(&mut answer).await.map_err(|error| self.explain(error))?;
         match Answer::from_bytes(answer) {
@@ -171,12 +171,14 @@ impl Bridge {
             return self.denied();
         }
         match error.kind() {
-            Kind::UnexpectedEof | Kind::ConnectionReset | Kind::BrokenPipe => {
-                Shut::Nobody(error.to_string())
-            }
-            Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable => {
-                Shut::Unreachable(error.to_string())
-            }
+            // Somebody took the connection, so whoever ended it does not know that nobody listens: a
+            // forwarded port with a dead far end, a balancer, or the gate itself in a flood.
+            Kind::UnexpectedEof
+            | Kind::ConnectionReset
+            | Kind::BrokenPipe
+            | Kind::TimedOut
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable => Shut::Unreachable(error.to_string()),
             _ => Shut::Io(error),
         }
     }

@@ -187,9 +187,15 @@ async fn knock(directory: &Path, hello: &Hello, limit: Duration) -> Result<Opene
 
 async fn open(site: &Site, hello: &Hello) -> Result<Opened, ConnectError> {
     let door = &site.door();
-    let failed = |error: io::Error| ConnectError::from_io(door, error);
     let not_ours = |reason| ConnectError::NotOurs { door: door.into(), reason };
     let Knocked { stream: mut lifeline, far, carrying } = site.knock(hello.role).await?;
+    let failed = |error: io::Error| match ConnectError::from_io(door, error) {
+        // A way over a network that ends may have been cut anywhere.
+        ConnectError::Nobody { door, detail } if far.is_some() => {
+            ConnectError::Unreachable { door, detail }
+        }
+        error => error,
+    };
     let probe = far.map_or_else(Probe::new, |_| None);
     say(&mut lifeline, &(hello, probe.as_ref().map(Probe::sign))).await.map_err(failed)?;
     let (welcome, sign, reads_us): (Welcome, Option<Sign>, bool) =

@@ -4,11 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
 use super::castle::{Castle, PATIENCE, listen, meddler, token};
 use super::kit::{Dir, House, Say, dial, hello, with_parts};
+use crate::transport::call::{CALL, call};
 use crate::transport::card::CARD;
 use crate::transport::place::{Connection, write};
-use crate::transport::{CloseReason, Gate};
+use crate::transport::{CloseReason, ConnectError, Gate};
+use crate::wire::Hello;
 
 #[tokio::test]
 async fn a_session_goes_through_the_gate_both_ways_and_ends_with_a_goodbye() {
@@ -66,6 +71,29 @@ async fn the_next_gate_of_a_cluster_is_known_to_who_has_the_connection_file() {
     let mut castle = Castle::build_in(kept, PATIENCE).await;
     castle.works().await;
     assert_eq!(std::fs::read(castle.card()).unwrap(), text, "the same in all");
+}
+
+#[expect(clippy::disallowed_methods, reason = "it stands for a network")]
+#[tokio::test]
+async fn nobody_is_known_to_be_gone_unless_the_host_says_that_nobody_listens() {
+    let mut castle = Castle::build().await;
+    castle.works().await;
+    let far_end = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let way = castle.by_way_of("way.json", far_end.local_addr().unwrap().port());
+    let hello = Hello { token: token(), ..hello() };
+    // A port that is forwarded to where nobody is, or whose way ends in the middle of a word.
+    for said in [0, 10, CALL] {
+        let hangs_up = async {
+            let mut peer = far_end.accept().await.unwrap().0;
+            peer.write_all(&call().unwrap()[..said]).await.unwrap();
+        };
+        let (error, ()) = tokio::join!(dial(&way, &hello), hangs_up);
+        let error = error.err().unwrap();
+        assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+    }
+    drop(far_end);
+    let error = dial(&way, &hello).await.err().unwrap();
+    assert!(matches!(error, ConnectError::Nobody { .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import oarlock
 from oarlock.cluster import registry
@@ -52,6 +51,13 @@ class Far:
         with open(self.file) as file:
             return int(json.load(file)["endpoints"][0].rsplit(":", 1)[1])
 
+    def connections(self):
+        """Connections that the gate has, as the kernel knows them."""
+        with open("/proc/net/tcp") as lines:
+            rows = [line.split()[1:4] for line in lines]
+        ours = f":{self.port:04X}"
+        return sum(local.endswith(ours) and state == "01" for local, _, state in rows[1:])
+
     def client(self, **options):
         return oarlock.Client(self.file, **options)
 
@@ -65,11 +71,3 @@ class Far:
             finally:
                 process.kill()
                 process.wait()
-
-
-def wait_until(what, reason):
-    """Wait for something that another process does; there is no event to wait on."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, reason
-        time.sleep(0.01)

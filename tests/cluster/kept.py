@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import oarlock
 from oarlock.cluster import registry
+
+from .waiting import wait_until
 
 NAME = "kept"
 PATIENCE = 30
@@ -103,14 +104,6 @@ class Kept:
         self.kill_clients()
         for left in [*registry.list_clusters(), *registry.list_headless()]:
             run("stop", left.cluster_id)
-
-
-def wait_until(what, reason):
-    """Wait for something that another process does; there is no event to wait on."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, reason
-        time.sleep(0.005)
 
 
 class Marks:

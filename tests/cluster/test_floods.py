@@ -13,7 +13,8 @@ import threading
 
 import pytest
 
-from .far import PATIENCE, Far, wait_until
+from .far import PATIENCE, Far
+from .waiting import wait_until
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ import oarlock
 from oarlock import error
 from oarlock.cluster import registry
 
-from .far import NAME, PATIENCE, START, Far, wait_until
+from .far import NAME, PATIENCE, START, Far
+from .waiting import wait_until
 
 
 @pytest.fixture

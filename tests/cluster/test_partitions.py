@@ -16,8 +16,8 @@ from oarlock import error
 from oarlock.cluster import registry
 
 from .network import HERE, Network, need, need_cuts, run
+from .waiting import PATIENCE, wait_until
 
-PATIENCE = 60
 NAME = "parted"
 #: Seconds of silence after which this cluster gives up who is silent.
 LOST = 3.0
@@ -96,13 +96,6 @@ def rc(parted):
     with oarlock.Client(cluster_id=NAME) as client:
         client.wait_for_engines(1, timeout=PATIENCE)
         yield client
-
-
-def wait_until(what, reason):
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, reason
-        time.sleep(0.01)
 
 
 def marking(directory, pause=0.01):

@@ -15,6 +15,8 @@ import oarlock
 from oarlock import error
 from oarlock.cluster import registry
 
+from .waiting import wait_until
+
 NAME = "again"
 PATIENCE = 30
 START = [sys.executable, "-m", "oarlock", "start", "-n", "2", "--daemonize", "--cluster-id", NAME]
@@ -49,14 +51,6 @@ def kill(record, wait_exit):
     """Kill the controller, and wait until nobody holds its place."""
     os.kill(record.pid, signal.SIGKILL)
     assert wait_exit(record.pid, PATIENCE)
-
-
-def wait_until(what, reason):
-    """Wait for something that another process does; there is no event to wait on."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, reason
-        time.sleep(0.005)
 
 
 def marking(directory):

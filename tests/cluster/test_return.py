@@ -20,64 +20,22 @@ import pytest
 
 import oarlock
 from oarlock import error
-from oarlock.cluster import registry
 
-NAME = "returning"
-PATIENCE = 60
+from .far import NAME, Far
+from .waiting import PATIENCE, wait_until
+
 #: Seconds of silence after which a client behind the gate is given up.
 LOST = "3"
-START = [sys.executable, "-m", "oarlock", "start", "-n", "2", "--daemonize", "--cluster-id", NAME]
-START += ["--suspect-after", "1", "--lost-after", LOST, "--listen", "127.0.0.1:0"]
-
-
-class Far:
-    """A standalone cluster with two engines, and its connection file."""
-
-    def __init__(self, directory, *options):
-        self.file = str(directory / "far.json")
-        self.command = [*START, "--connection-file", self.file, *options]
-        self.start()
-
-    def start(self):
-        done = subprocess.run(self.command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        (self.record,) = registry.list_clusters()
-
-    @property
-    def port(self):
-        with open(self.file) as file:
-            (endpoint,) = json.load(file)["endpoints"]
-        return int(endpoint.rpartition(":")[2])
-
-    def connections(self):
-        """Connections that the gate has, as the kernel knows them."""
-        with open("/proc/net/tcp") as lines:
-            rows = [line.split()[1:4] for line in lines]
-        ours = f":{self.port:04X}"
-        return sum(local.endswith(ours) and state == "01" for local, _, state in rows[1:])
-
-    def end(self):
-        for left in [*registry.list_clusters(), *registry.list_headless()]:
-            stop = [sys.executable, "-m", "oarlock", "stop", left.cluster_id]
-            subprocess.run(stop, capture_output=True, timeout=60, check=False)
 
 
 @pytest.fixture(params=[(), ("store",)], ids=["plain", "stored"])
 def far(leaks, tmp_path, request):
     """A cluster behind a gate, without a store and with one."""
     store = ["--store", str(tmp_path / "store")] if request.param else []
-    cluster = Far(tmp_path, *store)
+    cluster = Far(tmp_path, "--suspect-after", "1", "--lost-after", LOST, *store, engines=2)
     yield cluster
     cluster.end()
     leaks.check()
-
-
-def wait_until(what, reason):
-    """Wait for something that another process does; there is no event to wait on."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, reason
-        time.sleep(0.01)
 
 
 class Marks:
@@ -85,26 +43,33 @@ class Marks:
 
     def __init__(self, directory):
         self.path = str(directory / "executions")
-        self.go = directory / "go"
+        self.go = str(directory / "go")
 
     def count(self):
         with contextlib.suppress(FileNotFoundError), open(self.path) as lines:
             return collections.Counter(map(int, lines))
         return collections.Counter()
 
+    def let_go(self, part):
+        """Let the items of a part end; those of the first, 0, need no leave."""
+        with open(f"{self.go}{part}", "w"):
+            pass
 
-#: Maps so many items, the last two of which wait for a file.
+
+#: Maps so many items, in parts that begin at so many; those of all parts but the first wait for a
+#: file each. So nothing else is done of a map than what the test wants.
 CLIENT = """
 import sys, oarlock
-file, path, go, count = sys.argv[1:]
-count = int(count)
+file, path, go, count, *bounds = sys.argv[1:]
+count, bounds = int(count), [int(bound) for bound in bounds]
 
 def mark(item):
-    import os, time
+    import bisect, os, time
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(file, f"{item}\\n".encode())
     os.close(file)
-    while item >= count - 2 and not os.path.exists(go):
+    part = bisect.bisect(bounds, item)
+    while part and not os.path.exists(f"{go}{part}"):
         time.sleep(0.01)
     return -item
 
@@ -119,9 +84,10 @@ with oarlock.Client(file) as rc:
 
 
 @contextlib.contextmanager
-def mapping(far, marks, count):
-    """A process that maps so many items."""
-    command = [sys.executable, "-c", CLIENT, far.file, marks.path, str(marks.go), str(count)]
+def mapping(far, marks, count, *bounds):
+    """A process that maps so many items, in parts that begin at `bounds`; the last has two."""
+    numbers = map(str, (count, *bounds, count - 2))
+    command = [sys.executable, "-c", CLIENT, far.file, marks.path, marks.go, *numbers]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield process
@@ -144,21 +110,23 @@ def test_a_client_that_was_stopped_for_too_long_goes_on_with_its_map(far, tmp_pa
         wait_until(lambda: len(marks.count()) == count, "the map goes on without it")
         client.send_signal(signal.SIGCONT)
         wait_until(lambda: far.connections() > 0, "it is back")
-        marks.go.touch()
+        marks.let_go(1)
         assert client.stdout.readline() == "True\n"
     assert marks.count() == collections.Counter(range(count))
 
 
 def test_it_may_be_stopped_again_and_again(far, tmp_path):
-    marks, count = Marks(tmp_path), 5_000
-    with mapping(far, marks, count) as client:
-        for part in range(1, 4):
-            enough = part * count / 10
+    marks, size, parts = Marks(tmp_path), 2_000, 3
+    count = parts * size
+    with mapping(far, marks, count, *range(size, count, size)) as client:
+        for part in range(parts):
+            marks.let_go(part)
+            enough = (part + 0.1) * size
             wait_until(lambda enough=enough: len(marks.count()) > enough, "it does not get on")
             stop_until_given_up(far, client)
             client.send_signal(signal.SIGCONT)
             wait_until(lambda: far.connections() > 0, "it is back")
-        marks.go.touch()
+        marks.let_go(parts)
         assert client.stdout.readline() == "True\n"
     assert marks.count() == collections.Counter(range(count))
 
@@ -173,8 +141,8 @@ def test_nor_is_anything_run_again_if_the_controller_dies_before_it_is_back(
         wait_until(lambda: len(marks.count()) == count, "the map goes on without it")
         os.kill(far.record.pid, signal.SIGKILL)
         assert wait_exit(far.record.pid, PATIENCE)
-        far.start()
-        marks.go.touch()
+        far.start_again()
+        marks.let_go(1)
         client.send_signal(signal.SIGCONT)
         assert client.stdout.readline() == "True\n"
     assert marks.count() == collections.Counter(range(count))
@@ -284,7 +252,6 @@ def test_a_connection_that_is_reset_costs_nothing(far, wire, tmp_path, cut):
 
     def mark(item):
         import os
-        import time
 
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(file, f"{item}\n".encode())

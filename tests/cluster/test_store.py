@@ -13,7 +13,8 @@ import pytest
 from oarlock import error
 from oarlock.cluster import registry
 
-from .kept import NAME, PATIENCE, run, wait_until
+from .kept import NAME, PATIENCE, run
+from .waiting import wait_until
 
 
 def test_a_new_client_gets_all_results_after_controller_and_client_were_killed(kept, marks):

@@ -12,7 +12,8 @@ import pytest
 
 from oarlock import error
 
-from .kept import NAME, PATIENCE, run, wait_until
+from .kept import NAME, PATIENCE, run
+from .waiting import wait_until
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 
 import oarlock
 
-from .far import PATIENCE, Far, wait_until
+from .far import PATIENCE, Far
 from .line import Line
+from .waiting import wait_until
 
 #: The longest that anything here takes, in seconds, if nothing is wrong.
 LONG = 60

@@ -15,6 +15,7 @@ import oarlock
 from oarlock.cluster import registry
 
 from .conftest import Gate
+from .waiting import wait_until
 
 NAME = "unheard"
 PATIENCE = 30
@@ -146,14 +147,6 @@ def submit(tmp_path, gate):
     for one in made:
         one.close()
     gates[1].close()
-
-
-def wait_until(what, reason):
-    """Wait for something that another process does; there is no event to wait on."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, reason
-        time.sleep(0.005)
 
 
 def kill_both(record, engine, pid, wait_exit):

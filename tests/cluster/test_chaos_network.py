@@ -33,6 +33,8 @@ AWAY = (0.2, LOST / 2, LOST + 1.0)
 #: Seconds in which there must be news.
 PATIENCE = 60
 
+#: Prints how many results there are meanwhile and, when each item has had one outcome, how many of
+#: these were given up since three engines ended under them, which a schedule may bring about.
 MAPPER = """
 import sys, oarlock
 
@@ -47,14 +49,20 @@ sys_path, items, retries = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 with oarlock.Client(sys.argv[1]) as rc:
     rc.wait_for_engines(1, timeout=60)
     view = rc.load_balanced_view(retries=retries)
-    result = view.map_async(work, range(items), ordered=False)
-    seen = []
+    result = view.map_async(work, range(items), ordered=False, return_exceptions=True)
+    seen, given_up = [], 0
     print("submitted", flush=True)
     for value in result:
-        seen.append(-value)
-        if len(seen) % 100 == 0:
-            print(len(seen), flush=True)
-    print("each once" if sorted(seen) == list(range(items)) else "not each once", flush=True)
+        if isinstance(value, oarlock.PoisonTask):
+            given_up += 1
+        elif isinstance(value, Exception):
+            raise value
+        else:
+            seen.append(-value)
+        if (len(seen) + given_up) % 100 == 0:
+            print(len(seen) + given_up, flush=True)
+    once = len(set(seen)) == len(seen) == items - given_up and set(seen) <= set(range(items))
+    print("each once" if once else "not each once", given_up, flush=True)
 """
 
 
@@ -226,8 +234,11 @@ def test_a_map_is_whole_whoever_is_killed_stopped_or_cut_off(stormy):
     finally:
         stormy.calm()
         print(*stormy.log, sep="\n")
-    assert said == "each once"
+    outcome, _, given_up = said.rpartition(" ")
+    assert outcome == "each once"
     with open(stormy.directory / "marks of client") as lines:
         begun = collections.Counter(map(int, lines))
-    assert set(begun) == set(range(ITEMS))
+    # An engine may have been killed between the beginning of an item and its mark.
+    assert len(set(range(ITEMS)) - set(begun)) <= int(given_up)
+    assert set(begun) <= set(range(ITEMS))
     assert max(begun.values()) <= 1 + RETRIES

@@ -224,7 +224,7 @@ with oarlock.Client(sys.argv[1]) as rc:
 """
 
 
-def test_a_client_behind_a_partition_goes_on_however_long_it_was(parted):
+def test_a_client_behind_a_partition_goes_on_whether_it_was_given_up_or_not(parted):
     client = parted.there("-c", CLIENT, parted.file, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert client.stdout.readline() == "connected\n"
     parted.network.cut()

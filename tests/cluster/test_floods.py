@@ -65,12 +65,10 @@ def handshakes(port, count, spoil):
 
 
 def seconds_of(pid):
-    """Time that a process has used, of all its threads."""
-    used = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/schedstat") as file:
-            used += int(file.read().split()[0])
-    return used / 1e9
+    """Time that a process has used."""
+    with open(f"/proc/{pid}/stat") as file:
+        user, system = file.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def test_strangers_have_no_handshakes_computed_and_cost_little_time_and_no_memory(far):

@@ -11,7 +11,8 @@ import pytest
 import oarlock
 
 from .conftest import PATIENCE
-from .far import Far, wait_until
+from .far import Far
+from .waiting import wait_until
 
 MIB = 1024 * 1024
 

@@ -2,8 +2,8 @@
 
 import time
 
-#: Seconds; longer than anything takes, whatever the machine does.
-PATIENCE = 60
+#: Seconds; longer than anything takes, and shorter than a test may take, which would end all tests.
+PATIENCE = 45
 
 
 def wait_until(what, reason):

@@ -87,7 +87,7 @@ impl Bridge {
             drop(inner);
             if let Ok(Ok((near, _))) = accepted {
                 // A fault of the controller's ends the session as a broken connection does.
-                let _ = pump(near, far, Some(Guard::new()), said).await;
+                let _ = pump(near, far, Some(Guard::new()), None, said).await;
             }
         });
         Ok((Lane::dial(&path).await?, carrying))
@@ -186,7 +186,7 @@ impl Bridge {
 
 fn carry(near: UnixStream, far: TlsStream<TcpStream>) -> Carrying {
     let (said, carrying) = oneshot::channel();
-    tokio::spawn(pump(near, far, None, said));
+    tokio::spawn(pump(near, far, None, None, said));
     carrying
 }
 

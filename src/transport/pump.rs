@@ -11,6 +11,7 @@ use rustix::net::sockopt;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::guard::{Guard, Unlawful};
@@ -24,13 +25,15 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from
 /// The least time for which what was sent may stay unconfirmed.
 const UNCONFIRMED: Duration = Duration::from_secs(30);
 
-/// Carries until both ends have ended, or soon after one has. `said` is dropped when all that the near
-/// end said has been carried. What comes from the far end passes `guard`, if there is one; a fault ends
-/// it all at once.
+/// Carries until both ends have ended, or soon after one has, or the far end has taken nothing for `limit`:
+/// the near end may have given it up, which nobody sees who waits to write. `said` is dropped when all
+/// that the near end said has been carried. What comes from the far end passes `guard`, if there is
+/// one; a fault ends it all at once.
 pub(crate) async fn pump<S, G>(
     near: UnixStream,
     far: S,
     guard: Option<Guard>,
+    limit: Option<Duration>,
     said: G,
 ) -> Result<(), Unlawful>
 where
@@ -38,7 +41,7 @@ where
 {
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = split(far);
-    let (out, back) = (carry(near_in, far_out, None), carry(far_in, near_out, guard));
+    let (out, back) = (carry(near_in, far_out, None, limit), carry(far_in, near_out, guard, None));
     tokio::pin!(out, back);
     // How else a direction ended does not matter: what it leads to learns that it did.
     let ended = tokio::select! {
@@ -55,7 +58,7 @@ where
     };
     match ended {
         Err(Stopped::Unlawful(fault)) => Err(fault),
-        Err(Stopped::Io(_)) | Ok(()) => Ok(()),
+        Err(Stopped::Io(_) | Stopped::Late(_)) | Ok(()) => Ok(()),
     }
 }
 
@@ -66,13 +69,17 @@ enum Stopped {
     Io(#[from] io::Error),
     #[error(transparent)]
     Unlawful(#[from] Unlawful),
+    #[error("nothing was taken for too long")]
+    Late(#[from] Elapsed),
 }
 
 async fn carry(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut guard: Option<Guard>,
+    limit: Option<Duration>,
 ) -> Result<(), Stopped> {
+    let limit = limit.unwrap_or(Duration::MAX);
     let mut bytes = vec![0; ROOM];
     let carried = loop {
         match from.read(&mut bytes).await {
@@ -81,13 +88,20 @@ async fn carry(
                 if let Some(guard) = &mut guard {
                     guard.pass(&bytes[..count])?;
                 }
-                to.write_all(&bytes[..count]).await?;
-                to.flush().await?;
+                let mut left = &bytes[..count];
+                while !left.is_empty() {
+                    let taken = timeout(limit, to.write(left)).await??;
+                    if taken == 0 {
+                        return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+                    }
+                    left = &left[taken..];
+                }
+                timeout(limit, to.flush()).await??;
             }
             Err(error) => break Err(error),
         }
     };
-    to.shutdown().await?;
+    timeout(limit, to.shutdown()).await??;
     carried.map_err(Stopped::Io)
 }
 

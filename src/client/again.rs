@@ -65,16 +65,12 @@ struct Took {
 impl FromClient {
     /// The first of the tasks it submits or watches, how many there are, and their function.
     fn tasks(&self) -> Option<(u64, u64, Option<FuncId>)> {
-        match self {
-            Self::Submit { first, counts, func, .. } => {
-                Some((*first, counts.len() as u64, Some(*func)))
-            }
-            Self::Direct { first, engines, func, .. } => {
-                Some((*first, engines.len() as u64, Some(*func)))
-            }
-            Self::Watch { first, tasks } => Some((*first, tasks.len() as u64, None)),
+        let func = match self {
+            Self::Submit { func, .. } | Self::Direct { func, .. } => Some(*func),
+            Self::Watch { first, tasks } => return Some((*first, tasks.len() as u64, None)),
             _ => None,
-        }
+        };
+        self.numbers().map(|(first, count)| (first, count, func))
     }
 }
 
@@ -184,30 +180,7 @@ impl Sent {
             return vec![self.message.clone()];
         }
         let runs = seqs.chunk_by(|one, other| one + 1 == *other);
-        runs.map(|run| self.piece(first, run)).collect()
-    }
-
-    /// The same message for some of its tasks, which follow each other.
-    fn piece(&self, from: u64, run: &[u64]) -> Message<FromClient> {
-        let Message { head, parts } = &self.message;
-        let range = (run[0] - from) as usize..(run[0] - from) as usize + run.len();
-        let (mut head, mut parts) = (head.clone(), parts.clone());
-        match &mut head {
-            FromClient::Submit { first, counts, .. } => {
-                let before: u32 = counts[..range.start].iter().sum();
-                let within: u32 = counts[range.clone()].iter().sum();
-                parts = parts.into_iter().skip(before as usize).take(within as usize).collect();
-                (*first, *counts) = (run[0], counts[range].to_vec());
-            }
-            FromClient::Direct { first, engines, .. } => {
-                (*first, *engines) = (run[0], engines[range].to_vec());
-            }
-            FromClient::Watch { first, tasks } => {
-                (*first, *tasks) = (run[0], tasks[range].to_vec());
-            }
-            _ => {}
-        }
-        Message { head, parts }
+        runs.map(|run| self.message.piece(run[0], run.len())).collect()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Engines that came near the memory they may have, until a person is told: each once, and again only
 //! after the controller said that it was far from it.
 //!
-//! The I/O thread enters, a thread of the user takes and tells. So at most one alarm per engine waits.
+//! The I/O thread enters, a thread of the user takes and tells. So at most one alarm per engine waits, and
+//! of engines that come and go while nobody takes any only the latest.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,9 @@ pub struct Alarm {
     /// Bytes that it and others in its control groups may use.
     pub allowed: u64,
 }
+
+/// Alarms that may wait.
+const UNTOLD: usize = 64;
 
 /// See the head of this file.
 #[derive(Default)]
@@ -43,6 +47,9 @@ impl Alarms {
         let id = alarm.engine.id;
         if books.near.insert(id) {
             books.untold.insert(id, alarm);
+            if books.untold.len() > UNTOLD {
+                books.untold.pop_first();
+            }
             self.any.store(true, Ordering::Release);
         }
     }
@@ -108,6 +115,14 @@ mod tests {
             alarms.enter(alarm);
         }
         assert_eq!(take(&alarms), [(3, 99)], "after a controller that knew it no longer");
+    }
+
+    #[test]
+    fn of_engines_that_come_and_go_the_latest_are_told() {
+        let alarms = Alarms::default();
+        (0..200).for_each(|engine| alarms.enter(alarm(engine, 80)));
+        let told = take(&alarms);
+        assert_eq!((told.len(), told[0]), (UNTOLD, (200 - UNTOLD as u32, 80)));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
+use crate::memory::usage::group_files;
+
 /// Counts that have explained a death, for each counter.
 static EXPLAINED: Mutex<Option<HashMap<PathBuf, u64>>> = Mutex::new(None);
 
@@ -45,25 +47,9 @@ impl MemoryKills {
     }
 }
 
-/// Files that may hold the counter: of both kinds of groups. In a container the group's own path
-/// may be one of the host's, and the container's group is then the root.
+/// Files that may hold the counter.
 fn candidates(groups: &str) -> Vec<PathBuf> {
-    let mut paths = Vec::new();
-    for line in groups.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(kinds), Some(group)) = (fields.next(), fields.next()) else { continue };
-        let (root, file) = if kinds.is_empty() {
-            ("/sys/fs/cgroup", "memory.events")
-        } else if kinds.split(',').any(|kind| kind == "memory") {
-            ("/sys/fs/cgroup/memory", "memory.oom_control")
-        } else {
-            continue;
-        };
-        let root = Path::new(root);
-        paths.push(root.join(group.trim_start_matches('/')).join(file));
-        paths.push(root.join(file));
-    }
-    paths
+    group_files(groups, "memory.events", "memory.oom_control")
 }
 
 fn read(path: &Path) -> Option<u64> {

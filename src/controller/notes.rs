@@ -164,12 +164,6 @@ mod tests {
         TaskId { client: ClientId(1), seq }
     }
 
-    fn place(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        folder
-    }
-
     fn lost(engine: u32) -> Loss {
         Loss { engine, cause: "killed by SIGKILL".to_owned(), ..Loss::default() }
     }
@@ -180,11 +174,12 @@ mod tests {
 
     #[test]
     fn the_next_controller_reads_how_much_is_spent_and_how_engines_ended() {
-        let folder = place("notes-left");
-        let (mut notes, before) = Notes::open(&folder).unwrap();
+        let made = tempfile::tempdir().unwrap();
+        let folder = made.path();
+        let (mut notes, before) = Notes::open(folder).unwrap();
         assert_eq!(before, (Vec::new(), Vec::new()));
         notes.flush().unwrap();
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is written for nothing");
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "nothing is written for nothing");
         for (seq, engine, attempts) in [(1, 4, 1), (2, 4, 1), (1, 5, 2)] {
             notes.spend(task(seq), EngineId(engine), attempts);
         }
@@ -192,17 +187,17 @@ mod tests {
             notes.ended(lost(engine));
         }
         notes.flush().unwrap();
-        let (all, mut ends) = left(&folder);
+        let (all, mut ends) = left(folder);
         assert_eq!(all, [(task(1), EngineId(5), 2), (task(2), EngineId(4), 1)]);
         ends.sort_by_key(|loss| loss.engine);
         assert_eq!(ends, [lost(4), lost(5)], "of the third nothing is spent");
-        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn places_and_ends_are_given_up_when_nobody_asks_any_more() {
-        let folder = place("notes-dropped");
-        let (mut notes, _) = Notes::open(&folder).unwrap();
+        let made = tempfile::tempdir().unwrap();
+        let folder = made.path();
+        let (mut notes, _) = Notes::open(folder).unwrap();
         for seq in 0..4 {
             notes.spend(task(seq), EngineId(4), 1);
         }
@@ -211,18 +206,17 @@ mod tests {
         let size = || fs::metadata(folder.join(PAGE)).unwrap().len();
         let full = size();
         // The next one goes on with the same places.
-        let (mut notes, _) = Notes::open(&folder).unwrap();
+        let (mut notes, _) = Notes::open(folder).unwrap();
         notes.drop(&[task(0), task(2)]);
         notes.flush().unwrap();
-        assert_eq!(left(&folder).1, [lost(4)]);
+        assert_eq!(left(folder).1, [lost(4)]);
         notes.drop(&[task(1), task(3), task(9)]);
         for seq in 10..14 {
             notes.spend(task(seq), EngineId(5), 1);
         }
         notes.flush().unwrap();
-        let (all, ends) = left(&folder);
+        let (all, ends) = left(folder);
         assert_eq!(all, [10, 11, 12, 13].map(|seq| (task(seq), EngineId(5), 1)));
         assert_eq!((ends, size()), (Vec::new(), full));
-        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -83,17 +83,6 @@ impl Reactor {
     }
 }
 
-impl FromClient {
-    /// The first of the tasks it submits, and how many there are.
-    pub(crate) fn numbers(&self) -> Option<(u64, u64)> {
-        match self {
-            Self::Submit { first, counts, .. } => Some((*first, counts.len() as u64)),
-            Self::Direct { first, engines, .. } => Some((*first, engines.len() as u64)),
-            _ => None,
-        }
-    }
-}
-
 impl Turn<'_> {
     /// Has something written down, if there is where.
     pub(crate) fn keep(&mut self, head: Record, parts: Parts) {

@@ -5,7 +5,7 @@
 //! ledger say of them counts (see `resume`).
 
 use crate::store::{self, Forgotten, Spread, Submitted};
-use crate::wire::{FromClient, Message, Parts, SessionId, Stamp, TaskId};
+use crate::wire::{Parts, SessionId, Stamp, TaskId};
 
 use super::event::Restored;
 use super::hash::Set;
@@ -133,30 +133,5 @@ impl Orders {
         let key = (at, id.client, id.seq);
         let before = self.0.partition_point(|(at, id)| (*at, id.client, id.seq) < key);
         before as u64 + 1
-    }
-}
-
-impl Message<FromClient> {
-    /// The same for `count` of its tasks, from `from` on.
-    pub(super) fn piece(&self, from: u64, count: usize) -> Self {
-        let (mut head, mut parts) = (self.head.clone(), self.parts.clone());
-        match &mut head {
-            FromClient::Submit { first, counts, .. } => {
-                let start = from.saturating_sub(*first) as usize;
-                let own = counts.get(start..start + count).unwrap_or_default().to_vec();
-                let sum =
-                    |counts: &[u32]| counts.iter().map(|count| *count as usize).sum::<usize>();
-                let before = sum(counts.get(..start).unwrap_or_default());
-                parts = parts.into_iter().skip(before).take(sum(&own)).collect();
-                (*first, *counts) = (from, own);
-            }
-            FromClient::Direct { first, engines, .. } => {
-                let start = from.saturating_sub(*first) as usize;
-                let own = engines.get(start..start + count).unwrap_or_default().to_vec();
-                (*first, *engines) = (from, own);
-            }
-            _ => {}
-        }
-        Self { head, parts }
     }
 }

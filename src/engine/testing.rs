@@ -271,13 +271,18 @@ fn the_main_thread_sleeps_until_there_is_work() {
     });
 }
 
+/// The tally of a session that just began, as its controller sees it.
+fn watched(slot: &Slot) -> Tally {
+    let tally = Tally::new().expect("shared memory");
+    let sign = tally.sign().expect("it is the owner");
+    slot.renew(Some(tally));
+    Tally::open(std::process::id(), &sign).expect("the same process")
+}
+
 #[test]
 fn what_the_controller_has_given_up_is_never_begun() {
     let (slot, said) = (Slot::default(), Said::default());
-    let tally = Tally::new().expect("shared memory");
-    let sign = tally.sign().expect("it is the owner");
-    let seen = Tally::open(std::process::id(), &sign).expect("the same process");
-    slot.renew(Some(tally));
+    let seen = watched(&slot);
     said.receive(&slot, vec![task(4), task(5), task(6)]);
     assert_eq!(next_task(&slot).unwrap(), "4");
     said.done(&slot, Status::Ok);
@@ -291,10 +296,7 @@ fn what_the_controller_has_given_up_is_never_begun() {
 #[test]
 fn what_was_given_back_is_known_without_a_word() {
     let (slot, said) = (Slot::default(), Said::default());
-    let tally = Tally::new().expect("shared memory");
-    let sign = tally.sign().expect("it is the owner");
-    let seen = Tally::open(std::process::id(), &sign).expect("the same process");
-    slot.renew(Some(tally));
+    let seen = watched(&slot);
     said.receive(&slot, vec![task(4), task(5), task(6)]);
     assert_eq!(next_task(&slot).unwrap(), "4");
     said.receive(&slot, vec![Message::bare(ToEngine::Recall(vec![id(4), id(5)]))]);

@@ -23,21 +23,23 @@ pub fn allowed(pid: u32) -> u64 {
 /// What its control groups grant a process, if they limit it.
 fn granted(pid: u32) -> Option<u64> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    places(&groups).iter().filter_map(|file| read(file)).min()
+    let files = group_files(&groups, "memory.max", "memory.limit_in_bytes");
+    files.iter().filter_map(|file| read(file)).min()
 }
 
-/// The files that may limit a member of these groups: of each group and of all above it, of both kinds.
-/// In a container the path of a group may be one of the host's, and only that of the root is there.
-fn places(groups: &str) -> Vec<PathBuf> {
+/// The files about the memory of a member of these groups (`/proc/…/cgroup`), of each group and then of all
+/// above it, by the name they have in the newer and in the older kind. In a container the path of a
+/// group may be one of the host's, and only that of the root is there.
+pub fn group_files(groups: &str, newer: &str, older: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in groups.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(kinds), Some(group)) = (fields.next(), fields.next()) else { continue };
         let (root, file) = if kinds.is_empty() {
-            ("/sys/fs/cgroup", "memory.max")
+            ("/sys/fs/cgroup", newer)
         } else if kinds.split(',').any(|kind| kind == "memory") {
             // The older kind has a tree of its own for memory.
-            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            ("/sys/fs/cgroup/memory", older)
         } else {
             continue;
         };
@@ -65,8 +67,9 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_sought_in_the_group_and_in_all_above_it_of_either_kind() {
-        let found = places("9:name=systemd:/\n4:cpu,memory:/a:b\n0::/c/d\n");
+    fn files_are_sought_in_the_group_and_in_all_above_it_of_either_kind() {
+        let groups = "9:name=systemd:/\n4:cpu,memory:/a:b\n0::/c/d\n";
+        let found = group_files(groups, "memory.max", "memory.limit_in_bytes");
         let found: Vec<_> = found.iter().filter_map(|path| path.to_str()).collect();
         assert_eq!(
             found,

@@ -116,3 +116,20 @@ pub(crate) fn prepare(stream: &TcpStream, patience: Duration) {
     let limit = UNCONFIRMED.max(patience * 2).as_millis();
     let _ = sockopt::set_tcp_user_timeout(stream, u32::try_from(limit).unwrap_or(u32::MAX));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_when_the_far_end_takes_nothing_though_there_is_more_to_say() {
+        let (near, mut speaker) = UnixStream::pair().expect("a pair");
+        let (far, _silent) = tokio::io::duplex(16);
+        let limit = Some(Duration::from_secs(20));
+        let carrying = tokio::spawn(pump(near, far, None, limit, ()));
+        speaker.write_all(&[7; 1024]).await.expect("there is room for it");
+        let ended = timeout(Duration::from_secs(60), carrying).await.expect("it ends");
+        assert_eq!(ended.expect("no panic"), Ok(()));
+        assert!(speaker.write_all(&vec![7; 1 << 20]).await.is_err(), "and so does its near end");
+    }
+}

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod limits;
 pub mod loan;
 pub mod message;
+mod pieces;
 
 pub use ids::{ClientId, EngineId, FuncId, SessionId, TaskId};
 pub use loan::{Loan, Sign};

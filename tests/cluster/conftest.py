@@ -15,6 +15,7 @@ import pytest
 import oarlock
 
 from .balance import POOL, Balance, name_of
+from .far import Far
 from .kept import Kept, Marks
 
 # Seconds for what takes milliseconds; only a fault uses them up.
@@ -76,6 +77,15 @@ class Gate:
         for path, file in ((self._began, self._began_file), (self._go, self._go_file)):
             os.unlink(path)
             os.close(file)
+
+
+@pytest.fixture
+def far(leaks, tmp_path):
+    """A cluster behind a gate."""
+    cluster = Far(tmp_path, "--lease", "20")
+    yield cluster
+    cluster.end()
+    leaks.check()
 
 
 def use(client):

@@ -5,19 +5,25 @@ import subprocess
 import sys
 
 import oarlock
-from oarlock.cluster import registry
+
+from . import standalone
 
 NAME = "linked"
 PATIENCE = 30
-START = [sys.executable, "-m", "oarlock", "start", "--daemonize", "--cluster-id", NAME]
 
 
-def start(*options):
-    command = [*START, *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    (record,) = registry.list_clusters()
-    return record
+def port_of(file):
+    """The port of the gate of which a connection file tells."""
+    with open(file) as card:
+        return int(json.load(card)["endpoints"][0].rsplit(":", 1)[1])
+
+
+def connections(pid, port):
+    """Connections that are established at a port, in the network in which a process lives."""
+    with open(f"/proc/{pid}/net/tcp") as lines:
+        rows = [line.split()[1:4] for line in lines]
+    ours = f":{port:04X}"
+    return sum(local.endswith(ours) and state == "01" for local, _, state in rows[1:])
 
 
 class Far:
@@ -34,11 +40,11 @@ class Far:
             self.file,
         ]
         self.options += options
-        self.record = start(*self.options)
+        self.record = standalone.start(NAME, *self.options)
         self.processes = []
 
     def start_again(self):
-        self.record = start(*self.options)
+        self.record = standalone.start(NAME, *self.options)
 
     def engine(self):
         command = [sys.executable, "-m", "oarlock", "engine", "--connection-file", self.file]
@@ -48,23 +54,17 @@ class Far:
 
     @property
     def port(self):
-        with open(self.file) as file:
-            return int(json.load(file)["endpoints"][0].rsplit(":", 1)[1])
+        return port_of(self.file)
 
     def connections(self):
         """Connections that the gate has, as the kernel knows them."""
-        with open("/proc/net/tcp") as lines:
-            rows = [line.split()[1:4] for line in lines]
-        ours = f":{self.port:04X}"
-        return sum(local.endswith(ours) and state == "01" for local, _, state in rows[1:])
+        return connections(self.record.pid, self.port)
 
     def client(self, **options):
         return oarlock.Client(self.file, **options)
 
     def end(self):
-        for left in [*registry.list_clusters(), *registry.list_headless()]:
-            stop = [sys.executable, "-m", "oarlock", "stop", left.cluster_id]
-            subprocess.run(stop, capture_output=True, timeout=60, check=False)
+        standalone.stop_all()
         for process in self.processes:
             try:
                 process.wait(PATIENCE)

@@ -12,20 +12,11 @@ from pathlib import Path
 import oarlock
 from oarlock.cluster import registry
 
+from .standalone import kill, run, stop_all
 from .waiting import wait_until
 
 NAME = "kept"
 PATIENCE = 30
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "oarlock", *arguments]
-
-
-def run(*arguments):
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 class Kept:
@@ -55,8 +46,7 @@ class Kept:
 
     def kill(self):
         """Kill the controller, and wait until nobody holds its place."""
-        os.kill(self.record.pid, signal.SIGKILL)
-        assert self._wait_exit(self.record.pid, PATIENCE)
+        kill(self.record, self._wait_exit)
 
     def kill_engines(self, pids):
         for pid in pids:
@@ -70,11 +60,11 @@ class Kept:
         """Another process submits; gives it when it has done so, and the message ids."""
         ids = self.directory / f"ids-{len(self._clients)}"
         script = (
-            f"import json, os, time, oarlock\nrc = oarlock.Client(cluster_id={NAME!r})\n"
+            f"import json, os, signal, oarlock\nrc = oarlock.Client(cluster_id={NAME!r})\n"
             f"lview = rc.load_balanced_view()\n{source}\n"
             "assert ar.wait_for_send()\n"
             f"json.dump(ar.msg_ids, open('{ids}.new', 'w'))\nos.rename('{ids}.new', '{ids}')\n"
-            "time.sleep(1000)\n"
+            "signal.pause()\n"
         )
         process = subprocess.Popen([sys.executable, "-c", script])
         self._clients.append(process)
@@ -102,8 +92,7 @@ class Kept:
     def close(self):
         """End all that is left of it."""
         self.kill_clients()
-        for left in [*registry.list_clusters(), *registry.list_headless()]:
-            run("stop", left.cluster_id)
+        stop_all()
 
 
 class Marks:
@@ -121,6 +110,12 @@ class Marks:
             "    time.sleep(0.0005)\n"
             "    return -item\n"
         )
+
+    def function(self):
+        """The same for a client of this process."""
+        space = {}
+        exec(self.source, space)
+        return space["mark"]
 
     def counts(self):
         return collections.Counter(map(int, self._path.read_text().split()))

@@ -13,17 +13,8 @@ import threading
 
 import pytest
 
-from .far import PATIENCE, Far
+from .far import PATIENCE
 from .waiting import wait_until
-
-
-@pytest.fixture
-def far(leaks, tmp_path):
-    """A cluster behind a gate."""
-    cluster = Far(tmp_path, "--lease", "20")
-    yield cluster
-    cluster.end()
-    leaks.check()
 
 
 def test_strangers_at_the_gate_are_told_once_and_everybody_else_is_served(far):

@@ -18,17 +18,9 @@ import oarlock
 from oarlock import error
 from oarlock.cluster import registry
 
-from .far import NAME, PATIENCE, START, Far
+from .far import NAME, PATIENCE, Far
+from .standalone import run
 from .waiting import wait_until
-
-
-@pytest.fixture
-def far(leaks, tmp_path):
-    """A cluster behind a gate."""
-    cluster = Far(tmp_path, "--lease", "20")
-    yield cluster
-    cluster.end()
-    leaks.check()
 
 
 def test_client_and_engine_work_together_through_the_gate(far):
@@ -161,12 +153,10 @@ def test_stopping_ends_engines_behind_the_gate_and_removes_the_files(far):
 
 def test_a_place_to_listen_at_is_checked_and_named_in_full(leaks):
     for at in ("7000", ":7000", "no-such-host.invalid:0"):
-        command = [*START, "-n", "0", "--listen", at]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = run("start", "--daemonize", "-n", "0", "--listen", at)
         assert done.returncode == 1
         assert at in done.stderr
-    command = [*START, "-n", "0", "--connection-file", "unused.json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = run("start", "--daemonize", "-n", "0", "--connection-file", "unused.json")
     assert done.returncode == 1
     assert "--listen" in done.stderr
     leaks.check()

@@ -15,6 +15,8 @@ import oarlock
 from oarlock import error
 from oarlock.cluster import registry
 
+from .far import connections, port_of
+from .marking import marking
 from .network import HERE, Network, need, need_cuts, run
 from .waiting import PATIENCE, wait_until
 
@@ -58,6 +60,10 @@ class Parted:
         (self.record,) = registry.list_clusters()
         self.engine()
 
+    def connections(self):
+        """Connections that the gate has, as the kernel knows them."""
+        return connections(self.record.pid, port_of(self.file))
+
     def there(self, *command, **options):
         process = subprocess.Popen(
             self.network.inside(self.network.there["there"], sys.executable, *command),
@@ -98,27 +104,6 @@ def rc(parted):
         yield client
 
 
-def marking(directory, pause=0.01):
-    """A function that writes down each of its executions."""
-    path = str(directory / "executions")
-
-    def mark(item):
-        import os
-        import time
-
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(file, f"{item}\n".encode())
-        os.close(file)
-        time.sleep(pause)
-        return -item
-
-    def executions():
-        with open(path) as lines:
-            return collections.Counter(map(int, lines))
-
-    return mark, executions
-
-
 def health(rc):
     ((_, status),) = rc.engine_status().items()
     return status
@@ -126,7 +111,7 @@ def health(rc):
 
 @pytest.mark.parametrize("sides", [("here", "there"), ("here",), ("there",)])
 def test_a_partition_shorter_than_the_silence_loses_nothing(parted, rc, tmp_path, sides):
-    mark, executions = marking(tmp_path)
+    mark, executions = marking(tmp_path, 0.01)
     engine = rc.ids
     results = rc.load_balanced_view().map(mark, range(300))
     wait_until(lambda: results.progress > 5, "it begins")
@@ -147,7 +132,7 @@ def test_a_partition_shorter_than_the_silence_loses_nothing(parted, rc, tmp_path
 def test_an_engine_behind_a_longer_partition_is_lost_and_comes_back_as_a_new_one(
     parted, rc, tmp_path, sides
 ):
-    mark, executions = marking(tmp_path)
+    mark, executions = marking(tmp_path, 0.01)
     (old,) = rc.ids
     view = rc.load_balanced_view(retries=2)
     results = view.map(mark, range(300))
@@ -241,7 +226,7 @@ def test_a_client_behind_a_partition_goes_on_whether_it_was_given_up_or_not(part
         client.stdin.flush()
         assert client.stdout.readline() == "submitted\n"
         wait_until(lambda: near.ids == [], "the cable is cut for longer than is borne")
-        time.sleep(LOST)
+        wait_until(lambda: parted.connections() == 0, "the client is given up, too")
         parted.network.mend()
     assert client.stdout.readline() == "True\n", "it was given up, and came back"
 
@@ -249,7 +234,7 @@ def test_a_client_behind_a_partition_goes_on_whether_it_was_given_up_or_not(part
 @pytest.mark.usefixtures("_losses")
 @pytest.mark.parametrize("percent", [1, 10])
 def test_packets_that_are_lost_slow_things_down_and_lose_nothing(parted, rc, tmp_path, percent):
-    mark, executions = marking(tmp_path, 0)
+    mark, executions = marking(tmp_path)
     engine = rc.ids
     parted.network.lose(percent)
     results = rc.load_balanced_view().map(mark, range(500))
@@ -264,7 +249,7 @@ def test_packets_that_are_lost_slow_things_down_and_lose_nothing(parted, rc, tmp
 def test_connections_that_are_reset_again_and_again_end_and_others_follow(
     parted, rc, tmp_path, resets
 ):
-    mark, executions = marking(tmp_path)
+    mark, executions = marking(tmp_path, 0.01)
     results = rc.load_balanced_view(retries=20).map(mark, range(300))
     for done in (30, 60, 90, 120):
         # What three engines held when they were lost is not tried again, so each gets some done.

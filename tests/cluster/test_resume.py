@@ -1,11 +1,8 @@
 """A controller that is killed, and what becomes of everything while it is gone and when it is
 started again. Real processes; the rules in bulk are tried by `src/sim`."""
 
-import collections
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -15,29 +12,24 @@ import oarlock
 from oarlock import error
 from oarlock.cluster import registry
 
+from . import standalone
+from .marking import marking
+from .standalone import kill
 from .waiting import wait_until
 
 NAME = "again"
 PATIENCE = 30
-START = [sys.executable, "-m", "oarlock", "start", "-n", "2", "--daemonize", "--cluster-id", NAME]
 
 
 def start(*options):
-    done = subprocess.run(
-        [*START, *options], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    (record,) = registry.list_clusters()
-    return record
+    return standalone.start(NAME, "-n", "2", *options)
 
 
 @pytest.fixture
 def record(leaks):
     """A standalone cluster with two engines."""
     yield start()
-    for left in [*registry.list_clusters(), *registry.list_headless()]:
-        stop = [sys.executable, "-m", "oarlock", "stop", left.cluster_id]
-        subprocess.run(stop, capture_output=True, timeout=60, check=False)
+    standalone.stop_all()
     leaks.check()
 
 
@@ -45,31 +37,6 @@ def record(leaks):
 def rc(record):
     with oarlock.Client(cluster_id=NAME) as client:
         yield client
-
-
-def kill(record, wait_exit):
-    """Kill the controller, and wait until nobody holds its place."""
-    os.kill(record.pid, signal.SIGKILL)
-    assert wait_exit(record.pid, PATIENCE)
-
-
-def marking(directory):
-    """A function that writes down each of its executions."""
-    path = str(directory / "executions")
-
-    def mark(item):
-        import os
-
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(file, f"{item}\n".encode())
-        os.close(file)
-        return -item
-
-    def executions():
-        with open(path) as lines:
-            return collections.Counter(map(int, lines))
-
-    return mark, executions
 
 
 def test_a_map_goes_on_where_it_was_and_each_item_is_run_once(record, rc, tmp_path, wait_exit):
@@ -124,8 +91,8 @@ def test_what_ends_while_nobody_controls_is_told_to_the_next(record, rc, tmp_pat
     kill(record, wait_exit)
     wait_until(lambda: rc.away, "the client notices")
     gate.release(2)
-    wait_until(lambda: os.path.exists(tmp_path / "executions"), "they end")
-    wait_until(lambda: len(executions()) == 2, "they end")
+    # An engine that has not noticed yet may go on with what it holds.
+    wait_until(lambda: executions().keys() >= {0, 1}, "they end")
     start()
     assert [ar.get(PATIENCE) for ar in ars + queued] == [0, -1, -10, -11]
     assert executions() == {0: 1, 1: 1, 10: 1, 11: 1}

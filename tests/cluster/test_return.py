@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -22,6 +21,7 @@ import oarlock
 from oarlock import error
 
 from .far import NAME, Far
+from .marking import executions_at, marking
 from .waiting import PATIENCE, wait_until
 
 #: Seconds of silence after which a client behind the gate is given up.
@@ -39,38 +39,45 @@ def far(leaks, tmp_path, request):
 
 
 class Marks:
-    """What tasks wrote down of their executions."""
+    """What tasks wrote down of their executions, and what those of each part wait for."""
 
     def __init__(self, directory):
         self.path = str(directory / "executions")
         self.go = str(directory / "go")
+        self._let_go = []
 
     def count(self):
-        with contextlib.suppress(FileNotFoundError), open(self.path) as lines:
-            return collections.Counter(map(int, lines))
-        return collections.Counter()
+        return executions_at(self.path)
+
+    def hold(self, parts):
+        """Items of these parts do not end before they are let go."""
+        for part in parts:
+            os.mkfifo(f"{self.go}{part}")
 
     def let_go(self, part):
-        """Let the items of a part end; those of the first, 0, need no leave."""
-        with open(f"{self.go}{part}", "w"):
-            pass
+        """Let the items of a part end."""
+        # Whoever opens it to read goes on as soon as somebody has it open to write.
+        self._let_go.append(os.open(f"{self.go}{part}", os.O_RDWR))
+
+    def close(self):
+        for file in self._let_go:
+            os.close(file)
 
 
-#: Maps so many items, in parts that begin at so many; those of all parts but the first wait for a
-#: file each. So nothing else is done of a map than what the test wants.
+#: Maps so many items, in parts that begin at so many; those of all parts but the first wait to be
+#: let go. So nothing else is done of a map than what the test wants.
 CLIENT = """
 import sys, oarlock
 file, path, go, count, *bounds = sys.argv[1:]
 count, bounds = int(count), [int(bound) for bound in bounds]
 
 def mark(item):
-    import bisect, os, time
+    import bisect, os
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(file, f"{item}\\n".encode())
     os.close(file)
-    part = bisect.bisect(bounds, item)
-    while part and not os.path.exists(f"{go}{part}"):
-        time.sleep(0.01)
+    if part := bisect.bisect(bounds, item):
+        os.close(os.open(f"{go}{part}", os.O_RDONLY))
     return -item
 
 with oarlock.Client(file) as rc:
@@ -87,6 +94,7 @@ with oarlock.Client(file) as rc:
 def mapping(far, marks, count, *bounds):
     """A process that maps so many items, in parts that begin at `bounds`; the last has two."""
     numbers = map(str, (count, *bounds, count - 2))
+    marks.hold(range(len(bounds) + 2))
     command = [sys.executable, "-c", CLIENT, far.file, marks.path, marks.go, *numbers]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -95,6 +103,7 @@ def mapping(far, marks, count, *bounds):
         process.kill()
         process.wait()
         process.stdout.close()
+        marks.close()
 
 
 def stop_until_given_up(far, process):
@@ -247,18 +256,7 @@ def wire(far, tmp_path):
 
 @pytest.mark.parametrize("cut", ["cut", "cut_here"])
 def test_a_connection_that_is_reset_costs_nothing(far, wire, tmp_path, cut):
-    marks = Marks(tmp_path)
-    path = marks.path
-
-    def mark(item):
-        import os
-
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(file, f"{item}\n".encode())
-        os.close(file)
-        time.sleep(0.001)
-        return -item
-
+    mark, executions = marking(tmp_path, 0.001)
     with oarlock.Client(wire.file) as rc:
         rc.wait_for_engines(2, timeout=PATIENCE)
         for _ in range(3):
@@ -266,8 +264,8 @@ def test_a_connection_that_is_reset_costs_nothing(far, wire, tmp_path, cut):
             wait_until(lambda ar=ar: ar.progress > 50, "the map does not get on")
             getattr(wire, cut)()
             assert ar.get(PATIENCE) == [-item for item in range(500)]
-            assert marks.count() == collections.Counter(range(500))
-            os.unlink(path)
+            assert executions() == collections.Counter(range(500))
+            os.unlink(tmp_path / "executions")
         assert rc.ids == [0, 1]
         assert rc[:].apply_sync(abs, -1) == [1, 1]
 

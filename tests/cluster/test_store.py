@@ -13,7 +13,8 @@ import pytest
 from oarlock import error
 from oarlock.cluster import registry
 
-from .kept import NAME, PATIENCE, run
+from .kept import NAME, PATIENCE
+from .standalone import run
 from .waiting import wait_until
 
 
@@ -146,10 +147,8 @@ def test_the_store_becomes_smaller_when_results_were_taken(kept):
 
 def test_a_client_that_lives_asks_again_and_nothing_is_run_twice(kept, marks):
     kept.start()
-    space = {}
-    exec(marks.source, space)
     with kept.connect() as rc:
-        ar = rc.load_balanced_view().map_async(space["mark"], range(4_000), chunksize=1)
+        ar = rc.load_balanced_view().map_async(marks.function(), range(4_000), chunksize=1)
         for done in (1_000, 2_000):
             wait_until(lambda done=done: ar.progress >= done, "the map does not get on")
             kept.kill()
@@ -245,6 +244,7 @@ def test_a_task_that_was_cancelled_while_it_ran_is_not_run_again(kept, marks):
         "            pass\n"
         "lview.retries = 5\n"
         "ar = lview.map_async(stubborn, range(2), chunksize=1)\n"
+        "import time\n"
         "while open(mark.__defaults__[0]).read().count('\\n') < 2:\n    time.sleep(0.01)\n"
         "ar.cancel()"
     )

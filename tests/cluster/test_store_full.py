@@ -12,7 +12,8 @@ import pytest
 
 from oarlock import error
 
-from .kept import NAME, PATIENCE, run
+from .kept import NAME, PATIENCE
+from .standalone import run
 from .waiting import wait_until
 
 
@@ -93,9 +94,7 @@ def grow(kept, size="16m"):
 def test_what_has_no_room_when_the_cluster_stops_is_told_and_ends_with_an_error(small_disk, marks):
     kept = small_disk
     kept.start()
-    space = {}
-    exec(marks.source, space)
-    mark = space["mark"]
+    mark = marks.function()
     with kept.connect() as rc:
 
         def large(item):
@@ -177,9 +176,7 @@ def test_nothing_is_begun_that_cannot_be_written_down(small_disk, marks):
 def test_what_waits_for_the_ledger_goes_on_when_there_is_room(small_disk, marks):
     kept = small_disk
     kept.start()
-    space = {}
-    exec(marks.source, space)
-    mark = space["mark"]
+    mark = marks.function()
     with kept.connect() as rc:
 
         def task(item):

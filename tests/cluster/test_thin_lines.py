@@ -13,6 +13,7 @@ import oarlock
 
 from .far import PATIENCE, Far
 from .line import Line
+from .marking import marking
 from .waiting import wait_until
 
 #: The longest that anything here takes, in seconds, if nothing is wrong.
@@ -28,27 +29,8 @@ def far(leaks, tmp_path):
     leaks.check()
 
 
-def marked(path):
-    """A function that writes down each of its executions, and what it has written."""
-    path = str(path)
-
-    def mark(item):
-        import os
-
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(file, f"{item}\n".encode())
-        os.close(file)
-        return -item
-
-    def executions():
-        with open(path) as lines:
-            return collections.Counter(map(int, lines))
-
-    return mark, executions
-
-
 def test_a_map_completes_over_a_line_that_takes_long_and_nobody_is_taken_for_lost(far, tmp_path):
-    mark, executions = marked(tmp_path / "executions")
+    mark, executions = marking(tmp_path)
     with Line(far.file, delay=0.2, jitter=0.1) as line:
         far.file = line.card(tmp_path / "line.json")
         for _ in range(2):
@@ -156,7 +138,7 @@ def test_whichever_connection_is_torn_the_engine_comes_back_and_tasks_go_on(far,
 def test_a_line_that_is_torn_again_and_again_in_the_middle_of_a_map_costs_retries_only(
     far, tmp_path
 ):
-    mark, executions = marked(tmp_path / "executions")
+    mark, executions = marking(tmp_path)
     with Line(far.file, delay=0.01) as line:
         near, far.file = far.file, line.card(tmp_path / "line.json")
         far.engine()

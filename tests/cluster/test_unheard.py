@@ -12,14 +12,13 @@ import time
 import pytest
 
 import oarlock
-from oarlock.cluster import registry
 
+from . import standalone
 from .conftest import Gate
 from .waiting import wait_until
 
 NAME = "unheard"
 PATIENCE = 30
-START = [sys.executable, "-m", "oarlock", "start", "-n", "2", "--daemonize", "--cluster-id", NAME]
 
 #: A client of its own process, so that it can be stopped: it submits a task that marks where it
 #: begins and then waits, and says in the end what became of it. If it is told an engine, it submits
@@ -65,19 +64,14 @@ with oarlock.Client(cluster_id="unheard") as rc:
 
 
 def start():
-    done = subprocess.run(START, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    (record,) = registry.list_clusters()
-    return record
+    return standalone.start(NAME, "-n", "2")
 
 
 @pytest.fixture
 def record(leaks):
     """A standalone cluster with two engines."""
     yield start()
-    for left in [*registry.list_clusters(), *registry.list_headless()]:
-        stop = [sys.executable, "-m", "oarlock", "stop", left.cluster_id]
-        subprocess.run(stop, capture_output=True, timeout=60, check=False)
+    standalone.stop_all()
     leaks.check()
 
 

@@ -24,17 +24,25 @@ class EngineControl:
         def _running(self) -> _oarlock.Client: ...
 
     async def signal_engines(self, signum: int, engine_set_id: str | None = None) -> None:
-        """Send a signal to the processes of a set of engines (None: of all).
+        """Send a signal to the processes of a set of engines.
+
+        Args:
+            signum: Number of the signal, as in `signal.Signals`.
+            engine_set_id: The id that `start_engines` gave; None for all engines.
 
         Raises:
             KeyError: No set has this id.
+            ValueError: No signal has this number.
         """
         number = signal.Signals(signum)
         for engine_set in self._sets(engine_set_id):
             await call(engine_set.signal, number)
 
     async def stop_engines(self, engine_set_id: str | None = None) -> None:
-        """End a set of engines (None: all): asked first, killed when they do not go.
+        """End a set of engines: asked first, killed when they do not go.
+
+        Args:
+            engine_set_id: The id that `start_engines` gave; None for all engines.
 
         Raises:
             KeyError: No set has this id.
@@ -46,8 +54,13 @@ class EngineControl:
     async def signal_engine(self, signum: int, engine_id: int) -> None:
         """Send a signal to the process of one engine.
 
+        Args:
+            signum: Number of the signal, as in `signal.Signals`.
+            engine_id: Its id, as in `Client.ids`.
+
         Raises:
             EngineGone: No engine of this cluster has this id.
+            ValueError: No signal has this number.
         """
         number = signal.Signals(signum)
         self._set_of(engine_id)
@@ -55,6 +68,9 @@ class EngineControl:
 
     async def stop_engine(self, engine_id: int) -> None:
         """End one engine: asked first, killed when it does not go. Nobody replaces it.
+
+        Args:
+            engine_id: Its id, as in `Client.ids`.
 
         Raises:
             EngineGone: No engine of this cluster has this id.
@@ -64,6 +80,9 @@ class EngineControl:
 
     async def restart_engine(self, engine_id: int) -> int:
         """End one engine as `stop_engine` does, and start another in its place.
+
+        Args:
+            engine_id: Its id, as in `Client.ids`.
 
         Returns:
             The id of the new engine, when it is ready.
@@ -85,9 +104,12 @@ class EngineControl:
         return new
 
     async def restart_engines(self, engine_set_id: str | None = None) -> None:
-        """End the engines of a set (None: of all) and start others in their places.
+        """End the engines of a set and start others in their places.
 
         The set keeps its id, the engines have new ones; returns when they are ready.
+
+        Args:
+            engine_set_id: The id that `start_engines` gave; None for all engines.
 
         Raises:
             KeyError: No set has this id.

@@ -71,13 +71,13 @@ impl Bridge {
     pub(crate) async fn knock(&self, role: Role) -> Result<(UnixStream, Duration, Carrying), Shut> {
         let (far, patience) = self.call(&Wish::Door(role)).await?;
         let (near, ours) = UnixStream::pair()?;
-        Ok((ours, patience, carry(near, far)))
+        Ok((ours, patience, carry(near, far, patience)))
     }
 
     /// A lane that the controller told of.
     pub(crate) async fn lane(&self, name: &str) -> Result<(Lane, Carrying), LinkError> {
         let failed = |error: Shut| LinkError(error.to_string());
-        let (far, _) = self.call(&Wish::Lane(name.to_owned())).await.map_err(failed)?;
+        let (far, patience) = self.call(&Wish::Lane(name.to_owned())).await.map_err(failed)?;
         let inner = Inner::bind().map_err(|error| failed(error.into()))?;
         let (said, carrying) = oneshot::channel();
         let path = inner.path();
@@ -87,7 +87,7 @@ impl Bridge {
             drop(inner);
             if let Ok(Ok((near, _))) = accepted {
                 // A fault of the controller's ends the session as a broken connection does.
-                let _ = pump(near, far, Some(Guard::new()), None, said).await;
+                let _ = pump(near, far, Some(Guard::new()), patience, said).await;
             }
         });
         Ok((Lane::dial(&path).await?, carrying))
@@ -184,9 +184,9 @@ impl Bridge {
     }
 }
 
-fn carry(near: UnixStream, far: TlsStream<TcpStream>) -> Carrying {
+fn carry(near: UnixStream, far: TlsStream<TcpStream>, patience: Duration) -> Carrying {
     let (said, carrying) = oneshot::channel();
-    tokio::spawn(pump(near, far, None, None, said));
+    tokio::spawn(pump(near, far, None, patience, said));
     carrying
 }
 

@@ -297,8 +297,7 @@ impl Porter {
         match near {
             Ok(near) => {
                 answer_with(&mut stream, Answer::Welcome(self.patience)).await;
-                let carried =
-                    pump(near, stream, guard, Some(2 * self.patience), self.carrying.clone()).await;
+                let carried = pump(near, stream, guard, self.patience, self.carrying.clone()).await;
                 if let Err(fault) = carried {
                     self.refusals.note(&format!("a lane of {who} was cut off: it sent {fault}"));
                 }

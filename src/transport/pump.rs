@@ -25,15 +25,15 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from
 /// The least time for which what was sent may stay unconfirmed.
 const UNCONFIRMED: Duration = Duration::from_secs(30);
 
-/// Carries until both ends have ended, or soon after one has, or the far end has taken nothing for `limit`:
-/// the near end may have given it up, which nobody sees who waits to write. `said` is dropped when all
-/// that the near end said has been carried. What comes from the far end passes `guard`, if there is
-/// one; a fault ends it all at once.
+/// Carries until both ends have ended, or soon after one has, or the far end has taken nothing for twice
+/// `patience`: the near end may have given it up, which nobody sees who waits to write. `said` is
+/// dropped when all that the near end said has been carried. What comes from the far end passes
+/// `guard`, if there is one; a fault ends it all at once.
 pub(crate) async fn pump<S, G>(
     near: UnixStream,
     far: S,
     guard: Option<Guard>,
-    limit: Option<Duration>,
+    patience: Duration,
     said: G,
 ) -> Result<(), Unlawful>
 where
@@ -41,6 +41,7 @@ where
 {
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = split(far);
+    let limit = Some(2 * patience);
     let (out, back) = (carry(near_in, far_out, None, limit), carry(far_in, near_out, guard, None));
     tokio::pin!(out, back);
     // How else a direction ended does not matter: what it leads to learns that it did.
@@ -125,8 +126,8 @@ mod tests {
     async fn it_ends_when_the_far_end_takes_nothing_though_there_is_more_to_say() {
         let (near, mut speaker) = UnixStream::pair().expect("a pair");
         let (far, _silent) = tokio::io::duplex(16);
-        let limit = Some(Duration::from_secs(20));
-        let carrying = tokio::spawn(pump(near, far, None, limit, ()));
+        let patience = Duration::from_secs(10);
+        let carrying = tokio::spawn(pump(near, far, None, patience, ()));
         speaker.write_all(&[7; 1024]).await.expect("there is room for it");
         let ended = timeout(Duration::from_secs(60), carrying).await.expect("it ends");
         assert_eq!(ended.expect("no panic"), Ok(()));
